@@ -1,0 +1,379 @@
+"""What the data plane needs of the outside world, as narrow protocols; adapters implement them.
+
+Everything is set-based: one call carries a batch, one batch is one commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from app.kernel.facts import BaseFact, Recorded
+from app.kernel.release import Channel, Release
+from interlock.canonical import JsonObject, JsonValue
+from interlock.identity import Lane
+
+
+class Queue(StrEnum):
+    """The queues, which are also the names of the activities."""
+
+    INGESTION = "ingestion"
+    ORCHESTRATION = "orchestration"
+    AGENT_RUNS = "agent_runs"
+    AGGREGATION = "aggregation"
+    DISPATCH = "dispatch"
+    MAINTENANCE = "maintenance"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedEvent:
+    """One event, ready to be recorded: its content, its normalised form, and the releases it is routed to."""
+
+    tenant_id: str
+    source: str
+    event_id: str
+    type: str
+    data_digest: str
+    raw: bytes
+    """Canonical bytes of the whole envelope as it came."""
+    normalised: bytes
+    """Canonical bytes of the normalised event."""
+    normaliser: str
+    traceparent: str | None
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A release that an event is routed to, and the orchestration that this makes."""
+
+    orchestration_id: str
+    workflow: str
+    release: str
+    channel: Channel
+    lane: Lane = "live"
+    ordinal: int = 0
+    traceparent: str | None = None
+
+
+class Outcome(StrEnum):
+    """What came of one event that was to be accepted."""
+
+    ACCEPTED = "accepted"
+    UNROUTED = "unrouted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    """The same id was accepted before with another type or other data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """The answer for one event; for a duplicate, the orchestrations of its first acceptance."""
+
+    outcome: Outcome
+    orchestration_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewStep:
+    """A step to be inserted into the work index."""
+
+    step_id: str
+    tenant_id: str
+    orchestration_id: str
+    queue: Queue
+    stage: str = ""
+    subject: str = ""
+    """The agent of a run, the action's id of a delivery."""
+    due_in_seconds: float = 0.0
+    """0 is due now; an aggregation is due at its stage's time limit, or when its last member is final."""
+    open_members: int = 0
+    """How many members must be final before the step is due."""
+    parent_id: str | None = None
+    """The step that counts this one among its members."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on a step. ``fence`` makes a late writer lose."""
+
+    step_id: str
+    tenant_id: str
+    orchestration_id: str
+    queue: Queue
+    stage: str
+    subject: str
+    parent_id: str | None
+    fence: int
+    attempt: int
+    open_members: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """An orchestration as recorded: its row, its chain of facts, and where the chain's head is."""
+
+    orchestration_id: str
+    tenant_id: str
+    release: str
+    traceparent: str | None
+    facts: tuple[Recorded, ...]
+    head_seq: int
+    """Number of facts in the chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Facts to append behind a chain's head, valid only while the head is where it was read."""
+
+    chain_id: str
+    expected_seq: int
+    facts: tuple[BaseFact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one unit of work wants recorded about one orchestration, all or nothing.
+
+    With a ``claim`` the change counts only while the fence still holds. ``orchestration`` appends to the
+    orchestration's chain, ``run`` to a run's own. ``settle`` says what becomes of the claimed step.
+    """
+
+    tenant_id: str
+    orchestration_id: str
+    claim: Claim | None = None
+    orchestration: Append | None = None
+    run: Append | None = None
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    """Digest to bytes, for the payload store."""
+    new_steps: tuple[NewStep, ...] = ()
+    settle: Literal["finish", "keep", "retry"] = "finish"
+    retry_in_seconds: float = 0.0
+    withdraw: tuple[str, ...] = ()
+    """Open steps that are over without being done (runs past their stage's limit, deliveries of a cancelled one)."""
+
+
+class Verdict(StrEnum):
+    """What became of a change."""
+
+    RECORDED = "recorded"
+    MOVED = "moved"
+    """The chain's head had moved: read again, decide again."""
+    FENCED = "fenced"
+    """Another worker holds the step now, or it is finished: whatever this one found does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What came of a batch of changes."""
+
+    verdicts: tuple[Verdict, ...]
+    """One for each change, in order."""
+    ready: tuple[tuple[str, Queue], ...]
+    """Steps that became due because their last member is final."""
+
+
+class Store(Protocol):
+    """The truth: events, journals, work index, payload store."""
+
+    def accept(self, events: Sequence[AcceptedEvent]) -> list[Acceptance]:
+        """Record events, their orchestrations and first facts in one commit; answers in the events' order."""
+        ...
+
+    def claim(
+        self,
+        queue: Queue,
+        *,
+        limit: int,
+        lease_seconds: float,
+        worker: str,
+        step_ids: Sequence[str] = (),
+        orchestration_ids: Sequence[str] = (),
+    ) -> list[Claim]:
+        """Lease due steps, fairly by tenant; with ids, only those of them that are due."""
+        ...
+
+    def histories(self, tenants: Sequence[str], orchestration_ids: Sequence[str]) -> dict[str, History]:
+        """The recorded histories, by orchestration id."""
+        ...
+
+    def run_chains(self, tenants: Sequence[str], run_ids: Sequence[str]) -> dict[str, tuple[Recorded, ...]]:
+        """The facts of runs, by run id; a run without facts is absent."""
+        ...
+
+    def chain_hashes(self, tenants: Sequence[str], chain_ids: Sequence[str]) -> dict[str, str]:
+        """The hash of each chain's last fact."""
+        ...
+
+    def contents(self, tenants: Sequence[str], digests: Sequence[str]) -> dict[str, bytes]:
+        """Payloads by digest. What is absent is absent from the answer."""
+        ...
+
+    def commit(self, changes: Sequence[Change]) -> Committed:
+        """Record a batch of changes in one commit, each behind its chain's head and under its fence."""
+        ...
+
+    def overdue(self) -> dict[Queue, int]:
+        """How many steps are due and unclaimed, by queue (counted up to 1,000 each)."""
+        ...
+
+
+class Releases(Protocol):
+    """Published releases, as the data plane may read them."""
+
+    def get(self, digest: str) -> Release:
+        """The release of that digest. Raises ReleaseUnavailableError."""
+        ...
+
+    def routes(self) -> tuple[tuple[str, Channel, Release], ...]:
+        """The workflows that take events now: name, channel, release."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StageCanvas:
+    """One canvas over a batch: ``chain(chord(group(runs...), aggregation), dispatch)``, all of ids."""
+
+    release: str
+    stage: str
+    run_ids: tuple[str, ...]
+    aggregation_ids: tuple[str, ...]
+    orchestration_ids: tuple[str, ...]
+
+
+class Carrier(Protocol):
+    """What carries ids between workers, and may lose them: the work index knows what is due."""
+
+    def ring(self, queue: Queue) -> None:
+        """Ring the queue's doorbell; while one is waiting, another is not sent."""
+        ...
+
+    def send(self, queue: Queue, step_ids: Sequence[str]) -> None:
+        """Ask the queue's workers for these steps."""
+        ...
+
+    def publish(self, canvas: StageCanvas) -> None:
+        """Publish one canvas."""
+        ...
+
+
+class FrontLock(Protocol):
+    """A lock in front of the truth, to save it contention. Safety never rests on it."""
+
+    def acquire(self, names: Sequence[str], seconds: float) -> Held:
+        """Take what is free, in one round trip."""
+        ...
+
+    def release(self, held: Held) -> None:
+        """Give back what is still ours."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The names that were free, and the token that shows they are ours."""
+
+    names: tuple[str, ...]
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookupRequest:
+    """One read-only question of one tenant."""
+
+    tenant_id: str
+    tool: str
+    arguments: JsonObject
+
+
+class Lookups(Protocol):
+    """The reading tools."""
+
+    def answer(self, requests: Sequence[LookupRequest]) -> list[JsonValue]:
+        """One answer for each request, in order, in as few round trips as there are tools."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One question to one model: no retries hide behind it."""
+
+    agent: str
+    model: str
+    instructions: str
+    inputs: JsonObject
+    """What the agent sees; untrusted data, to be marked as such in the prompt."""
+    schema: JsonObject
+    """JSON Schema of the proposal."""
+    temperature: float
+    max_output_tokens: int
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """The exact text that a model answered, and which model that was."""
+
+    text: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+
+
+class ModelProvider(Protocol):
+    """One request, one answer. Cancelling the call closes the connection."""
+
+    async def ask(self, request: ModelRequest) -> ModelAnswer:
+        """Raises InterlockError with its fate."""
+        ...
+
+
+class Providers(Protocol):
+    """Makes a provider from a release's document."""
+
+    def open(self, release: Release, name: str) -> ModelProvider:
+        """The provider of that name; one client for each, pooled in the process."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One attempt at one action."""
+
+    tenant_id: str
+    target: str
+    action_id: str
+    orchestration_id: str
+    event_id: str
+    tool: str
+    idempotency_key: str
+    arguments: bytes
+    timeout_seconds: float
+    attempt: int
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the target answered to one attempt.
+
+    ``outcome``: ``confirmed`` (2xx), ``refused`` (it will never take it), ``retry`` (it said that it did not take it
+    and may later, or was never reached), ``unknown`` (sent, and no answer came back).
+    """
+
+    outcome: Literal["confirmed", "refused", "retry", "unknown"]
+    http_status: int = 0
+    body: bytes = b""
+    repeated: bool = False
+    reason: str = ""
+    retry_after_seconds: float | None = None
+
+
+class Targets(Protocol):
+    """The writing side: the only way to an effect."""
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> list[Receipt]:
+        """One receipt for each delivery, in order; never raises for what a target did."""
+        ...

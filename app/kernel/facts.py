@@ -1,0 +1,314 @@
+"""Facts: what happened to an orchestration, append-only, small, and without content.
+
+Content (payloads, prompts, answers, arguments) lives in the payload store; a fact holds its digest.
+*Outside* facts tell what the world did and are recorded once. *Derived* facts follow from them by pure code,
+so that replaying the outside facts must give the same derived ones: this is what ``verify`` checks.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from app.kernel.clock import to_text
+from app.kernel.release import Channel
+from interlock.canonical import JsonObject, canonical_bytes
+from interlock.identity import Lane
+
+OrchestrationStatus = Literal[
+    "running",
+    "waiting_for_release",
+    "awaiting_approval",
+    "in_review",
+    "completed",
+    "failed",
+    "dead_lettered",
+    "cancelled",
+]
+TERMINAL: frozenset[str] = frozenset({"completed", "failed", "dead_lettered", "cancelled"})
+
+
+class BaseFact(BaseModel):
+    """What every fact has: a kind, and whether it came from outside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    outside: ClassVar[bool] = True
+
+
+class OrchestrationStarted(BaseFact):
+    """An event was accepted for a workflow and pinned to a release."""
+
+    kind: Literal["orchestration_started"] = "orchestration_started"
+    workflow: str
+    release: str
+    channel: Channel
+    lane: Lane
+    ordinal: int
+    source: str
+    event_id: str
+    event_type: str
+    raw_digest: str
+    event_digest: str
+    """Digest of the normalised event, which is what everything after it reads."""
+    normaliser: str
+    """Name and version of the normaliser, as ``github/1``."""
+
+
+class SnapshotTaken(BaseFact):
+    """The template's lookups were answered; nothing after this reads their sources again."""
+
+    kind: Literal["snapshot_taken"] = "snapshot_taken"
+    snapshot_digest: str
+
+
+class RunFolded(BaseFact):
+    """A run is final; its own chain of facts ends in ``chain_hash``."""
+
+    kind: Literal["run_folded"] = "run_folded"
+    stage: str
+    agent: str
+    run_id: str
+    proposal_digest: str | None
+    failure: str | None
+    """Why there is no proposal, as a stable code (``invalid_answer``, ``provider_unavailable``, ``timed_out``)."""
+    chain_length: int
+    chain_hash: str
+
+
+class DeliveryStarted(BaseFact):
+    """An attempt at an action is about to be sent; committed before the call."""
+
+    kind: Literal["delivery_started"] = "delivery_started"
+    action_id: str
+    attempt: int
+
+
+class DeliveryConfirmed(BaseFact):
+    """The target took the action."""
+
+    kind: Literal["delivery_confirmed"] = "delivery_confirmed"
+    action_id: str
+    attempt: int
+    http_status: int
+    receipt_digest: str
+    repeated: bool = False
+    """The target says that it had applied this key before."""
+
+
+class DeliveryRetried(BaseFact):
+    """An attempt failed in a way that may pass; the next one is due later."""
+
+    kind: Literal["delivery_retried"] = "delivery_retried"
+    action_id: str
+    attempt: int
+    reason: str
+
+
+class DeliveryFailed(BaseFact):
+    """The action gave up."""
+
+    kind: Literal["delivery_failed"] = "delivery_failed"
+    action_id: str
+    attempt: int
+    reason: str
+
+
+class DeliveryInDoubt(BaseFact):
+    """The action may or may not have been applied; a probe or a person must tell."""
+
+    kind: Literal["delivery_in_doubt"] = "delivery_in_doubt"
+    action_id: str
+    attempt: int
+    reason: str
+
+
+class CancelRequested(BaseFact):
+    """A person asked to end the orchestration; what is unsent stays unsent."""
+
+    kind: Literal["cancel_requested"] = "cancel_requested"
+    actor: str
+    reason_digest: str
+
+
+class StageStarted(BaseFact):
+    """A stage's condition held and its agents were called for."""
+
+    kind: Literal["stage_started"] = "stage_started"
+    outside: ClassVar[bool] = False
+    stage: str
+    agents: tuple[str, ...]
+
+
+class StageSkipped(BaseFact):
+    """A stage's condition did not hold, or could not be evaluated."""
+
+    kind: Literal["stage_skipped"] = "stage_skipped"
+    outside: ClassVar[bool] = False
+    stage: str
+    reason: str
+
+
+class StageDecided(BaseFact):
+    """A stage's proposals were aggregated."""
+
+    kind: Literal["stage_decided"] = "stage_decided"
+    outside: ClassVar[bool] = False
+    stage: str
+    rule: str
+    """Name and version, as ``majority/1``."""
+    winner: str | None
+    """The agent whose proposal became the outcome; None when the fallback answered."""
+    degraded: bool
+    outcome_digest: str
+    votes_digest: str
+
+
+class DecisionMade(BaseFact):
+    """All stages are settled: the typed decision and the digest of everything it rests on."""
+
+    kind: Literal["decision_made"] = "decision_made"
+    outside: ClassVar[bool] = False
+    decision_digest: str
+    outcome_digest: str
+    degraded: bool
+    actions: int
+
+
+class ActionAuthorised(BaseFact):
+    """The policy permits the action; its intent and key are committed before anything is sent."""
+
+    kind: Literal["action_authorised"] = "action_authorised"
+    outside: ClassVar[bool] = False
+    action_id: str
+    name: str
+    position: int
+    tool: str
+    target: str
+    arguments_digest: str
+    idempotency_key: str
+    policies: tuple[str, ...]
+
+
+class ActionDenied(BaseFact):
+    """No policy permits the action, a policy forbids it, or its arguments do not fit the tool."""
+
+    kind: Literal["action_denied"] = "action_denied"
+    outside: ClassVar[bool] = False
+    action_id: str
+    name: str
+    position: int
+    tool: str
+    target: str
+    arguments_digest: str
+    reason: str
+    policies: tuple[str, ...]
+
+
+class OrchestrationClosed(BaseFact):
+    """The end: nothing follows it."""
+
+    kind: Literal["orchestration_closed"] = "orchestration_closed"
+    outside: ClassVar[bool] = False
+    status: Literal["completed", "failed", "dead_lettered", "cancelled"]
+    reason: str
+
+
+Fact = Annotated[
+    OrchestrationStarted
+    | SnapshotTaken
+    | RunFolded
+    | DeliveryStarted
+    | DeliveryConfirmed
+    | DeliveryRetried
+    | DeliveryFailed
+    | DeliveryInDoubt
+    | CancelRequested
+    | StageStarted
+    | StageSkipped
+    | StageDecided
+    | DecisionMade
+    | ActionAuthorised
+    | ActionDenied
+    | OrchestrationClosed,
+    Field(discriminator="kind"),
+]
+
+
+class ModelAsked(BaseFact):
+    """A run is about to call a model; committed with the answer when the provider is deterministic."""
+
+    kind: Literal["model_asked"] = "model_asked"
+    position: int
+    provider: str
+    model: str
+    prompt_digest: str
+
+
+class ModelAnswered(BaseFact):
+    """A recording: the exact answer, kept before anyone interprets it."""
+
+    kind: Literal["model_answered"] = "model_answered"
+    position: int
+    provider: str
+    model: str
+    """The model that answered, as it names itself."""
+    answer_digest: str
+    input_tokens: int
+    output_tokens: int
+    started_at: str
+    duration_ms: int
+
+
+class ModelFailed(BaseFact):
+    """The provider gave no answer."""
+
+    kind: Literal["model_failed"] = "model_failed"
+    position: int
+    provider: str
+    code: str
+    fate: Literal["transient", "permanent", "defect"]
+
+
+class ProposalMade(BaseFact):
+    """The answer was interpreted and fits the stage's schema."""
+
+    kind: Literal["proposal_made"] = "proposal_made"
+    proposal_digest: str
+    parser: str
+    """Name and version of what read the answer, as ``strict_json/1``."""
+
+
+class RunFailed(BaseFact):
+    """The run is final without a proposal."""
+
+    kind: Literal["run_failed"] = "run_failed"
+    failure: str
+    detail: str
+    parser: str
+
+
+RunFact = Annotated[
+    ModelAsked | ModelAnswered | ModelFailed | ProposalMade | RunFailed, Field(discriminator="kind")
+]
+
+AnyFact = Fact | RunFact
+
+_FACT: TypeAdapter[AnyFact] = TypeAdapter(Annotated[AnyFact, Field(discriminator="kind")])
+
+
+class Recorded(BaseModel):
+    """A fact in its place in a chain, as the journal holds it."""
+
+    model_config = ConfigDict(frozen=True)
+    chain_id: str
+    seq: int
+    at: str
+    fact: AnyFact
+
+
+def encode(chain_id: str, seq: int, at: datetime, fact: BaseFact) -> bytes:
+    """The canonical bytes of a fact in its place; the chain's hash is over these."""
+    body: JsonObject = {"chain": chain_id, "seq": seq, "at": to_text(at), "fact": fact.model_dump(mode="json")}
+    return canonical_bytes(body)

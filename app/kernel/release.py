@@ -1,0 +1,207 @@
+"""A release: the compiled, frozen, content-addressed set of documents that one workflow's orchestrations are pinned to.
+
+The control plane compiles it, the data plane runs it, and neither knows the other. It holds everything that decides,
+and nothing that differs between environments (addresses, secrets, worker counts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from interlock.canonical import JsonValue, digest
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+ToolName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}\.[a-z][a-z0-9_]{0,40}$")]
+Expression = Annotated[str, Field(min_length=1, max_length=1000)]
+"""A CEL expression over ``event``, ``snapshot`` and ``stages``; its length is capped because CEL has no step limit."""
+
+Channel = Literal["stable", "canary", "shadow"]
+
+
+class Frozen(BaseModel):
+    """A document or a part of one: unknown fields are refused, nothing changes after loading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class Lookup(Frozen):
+    """A read-only question that is answered before the first stage; its answer is a part of the state snapshot."""
+
+    name: Name
+    tool: ToolName
+    arguments: Mapping[str, Expression]
+
+
+class Aggregation(Frozen):
+    """How a stage's proposals become one outcome.
+
+    ``over`` names the fields that a vote is about; the outcome is the winning side's first proposal in the
+    template's order. ``weights`` is used by ``weighted`` alone (an agent without a weight has weight 1).
+    """
+
+    rule: Literal["first_valid", "majority", "weighted"]
+    version: int = 1
+    over: tuple[str, ...] = ()
+    weights: Mapping[Name, int] = {}
+
+
+class Stage(Frozen):
+    """A barrier: its agents run, and when all are final their proposals are aggregated."""
+
+    name: Name
+    after: tuple[Name, ...] = ()
+    when: Expression | None = None
+    agents: tuple[Name, ...] = Field(min_length=1)
+    proposal: Mapping[str, JsonValue]
+    """JSON Schema (the subset of ``app.data_plane.agent_runs.proposals``) that each agent's answer must fit."""
+    aggregation: Aggregation
+    timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
+    fallback: Mapping[str, JsonValue] | None = None
+    """The outcome when no proposal is valid; without one the orchestration fails."""
+
+
+class Target(Frozen):
+    """What a target promises about repeats. Its address and secret belong to the tenant, not to the release."""
+
+    name: Name
+    honours_keys: bool = False
+    key_ttl_seconds: int = Field(default=86_400, gt=0)
+    timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    max_attempts: int = Field(default=5, ge=1, le=20)
+
+
+class ActionTemplate(Frozen):
+    """An effect that the decision may ask for: a writing tool, at a target, with arguments from the decision."""
+
+    name: Name
+    when: Expression | None = None
+    tool: ToolName
+    target: Name
+    arguments: Mapping[str, Expression]
+
+
+class WorkflowTemplate(Frozen):
+    """A small graph of stages, from the events it subscribes to, to the actions it may ask for."""
+
+    name: Name
+    version: int = Field(ge=1)
+    description: str = ""
+    subscribes: tuple[str, ...] = Field(min_length=1)
+    """Event types; a trailing ``*`` matches any rest."""
+    lookups: tuple[Lookup, ...] = ()
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    decision: Mapping[str, Expression]
+    """The decision's fields, each a CEL expression over ``event``, ``snapshot`` and ``stages`` (null when skipped)."""
+    reason: Expression
+    """A sentence for people: why this decision."""
+    targets: tuple[Target, ...] = ()
+    actions: tuple[ActionTemplate, ...] = ()
+    policy: Name
+    policy_version: int = Field(ge=1)
+    agent_versions: Mapping[Name, int]
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name. Raises KeyError when there is none."""
+        return self._stages[name]
+
+    @cached_property
+    def _stages(self) -> dict[str, Stage]:
+        return {stage.name: stage for stage in self.stages}
+
+
+class AgentBundle(Frozen):
+    """One agent: what it is told, what it sees, and which providers answer for it, in order."""
+
+    name: Name
+    version: int = Field(ge=1)
+    description: str = ""
+    instructions: str = Field(min_length=1, max_length=20_000)
+    inputs: Mapping[str, Expression]
+    """What the agent sees: CEL over ``event``, ``snapshot`` and ``stages``. Untrusted, and marked so in the prompt."""
+    providers: tuple[Name, ...] = Field(min_length=1)
+    provider_versions: Mapping[Name, int]
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    max_output_tokens: int = Field(default=1024, ge=1, le=100_000)
+    timeout_seconds: float = Field(default=20.0, gt=0, le=600)
+
+
+class ScriptedRule(Frozen):
+    """One answer of the scripted provider: the first rule of the agent whose ``when`` holds over ``inputs`` answers."""
+
+    agent: Name
+    when: Expression | None = None
+    answer: Mapping[str, JsonValue] | str
+    delay_seconds: float = Field(default=0.0, ge=0, le=600)
+
+
+class ScriptedProvider(Frozen):
+    """Deterministic answers, as data: the default of demo and tests."""
+
+    kind: Literal["scripted"]
+    name: Name
+    version: int = Field(ge=1)
+    model: str = "scripted"
+    rules: tuple[ScriptedRule, ...]
+
+
+class OpenAICompatibleProvider(Frozen):
+    """A server that speaks OpenAI's chat completions. The address may be a reference, the key always is one."""
+
+    kind: Literal["openai_compatible"]
+    name: Name
+    version: int = Field(ge=1)
+    model: str
+    base_url: str
+    """An address, or ``env:NAME`` for one that differs between environments."""
+    api_key: str = Field(pattern=r"^(env|file):.+$")
+    json_mode: bool = True
+
+
+Provider = Annotated[ScriptedProvider | OpenAICompatibleProvider, Field(discriminator="kind")]
+
+
+class Policy(Frozen):
+    """What the workflow's actions are allowed to be, in Cedar; what no ``permit`` names is denied."""
+
+    name: Name
+    version: int = Field(ge=1)
+    cedar: str = Field(min_length=1, max_length=200_000)
+
+
+class ToolSpec(Frozen):
+    """What a release needs to know of a tool: its contract, never its code."""
+
+    name: ToolName
+    version: int = Field(ge=1)
+    effect: Literal["read", "write", "egress"]
+    input_schema: Mapping[str, JsonValue]
+    output_schema: Mapping[str, JsonValue]
+
+
+class Release(Frozen):
+    """Everything that one workflow's orchestrations are decided by. Its digest names it."""
+
+    format: Literal[1] = 1
+    template: WorkflowTemplate
+    agents: Mapping[Name, AgentBundle]
+    providers: Mapping[Name, Provider]
+    policy: Policy
+    tools: Mapping[ToolName, ToolSpec]
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name."""
+        return self.template.name
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the canonical JSON of the whole release: one byte changed, another digest."""
+        return digest(self.model_dump(mode="json"))
+
+    def target(self, name: str) -> Target:
+        """The target of that name. Raises KeyError when the template declares none."""
+        return {target.name: target for target in self.template.targets}[name]
