@@ -3,7 +3,7 @@
 The demo, the tests and the benchmarks dispatch to it. It is its own process and knows nothing of Interlock but
 the contract of an HTTP target::
 
-    POST /v1/effects/<tool>     Idempotency-Key, Interlock-Tenant, Interlock-Orchestration, traceparent; JSON
+    POST /v1/effects/<tool>     Idempotency-Key, Interlock-Tenant, Interlock-Orchestration, traceparent
         201 {"applied": true}   the first time
         200, Idempotent-Replayed: true   the same key with the same body again
         422                     the same key with another body

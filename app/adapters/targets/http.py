@@ -1,0 +1,228 @@
+"""HTTP targets: the writing side, and the only way to an effect.
+
+A target takes ``POST <address>/v1/effects/<tool>`` with the arguments' canonical JSON. What it answers becomes
+a ``Receipt``, which tells apart what was certainly not taken (``retry``) and what nobody can know (``unknown``;
+its ``http_status`` is 0 when no answer came at all).
+Connections are pooled for each event loop, so the loop should live as long as its process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+from urllib.parse import quote, urlsplit
+from weakref import WeakKeyDictionary
+
+from app.adapters.retry_after import retry_after_seconds
+from app.adapters.targets.connection import Answer, Connection, NoAnswerError, NotSentError, Origin, connect
+from app.data_plane.ports import Delivery, Receipt
+from app.kernel.clock import Clock, SystemClock
+from app.kernel.errors import Fate, InterlockError
+
+LONGEST_IDLE_SECONDS = 4.0
+"""Below the five seconds after which many servers close: a request must not meet a closing connection."""
+
+_VISIBLE = re.compile(r"[\x20-\x7e]*")
+_CERTAINLY_NOT_TAKEN = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class TargetAddress:
+    """Where a tenant's target is, what it wants to see, and where the tenant may send anything at all.
+
+    Args:
+        url: its address, without the path of the effects.
+        authorization: the ``Authorization`` header's value, if it wants one.
+        allowed_origins: origins such as ``https://hooks.example.com``, compared exactly.
+    """
+
+    url: str
+    authorization: str | None = field(default=None, repr=False)
+    allowed_origins: frozenset[str] = frozenset()
+
+
+class TargetDirectory(Protocol):
+    """Knows tenants' targets by their logical names."""
+
+    def find(self, tenant_id: str, target: str) -> TargetAddress:
+        """The address. Raises InterlockError (unknown target, unavailable secret)."""
+        ...
+
+
+@dataclass(slots=True)
+class _LoopState:
+    """What belongs to one event loop."""
+
+    permits: asyncio.Semaphore
+    idle: dict[Origin, list[Connection]] = field(default_factory=dict)
+
+
+class HttpTargets:
+    """Delivers to HTTP targets: concurrently, without redirects, within limits of size and time.
+
+    Args:
+        directory: where the targets are.
+        concurrency: deliveries in flight at once, for each event loop.
+        tls: how certificates are verified; by default against the system's authorities.
+    """
+
+    def __init__(
+        self,
+        directory: TargetDirectory,
+        *,
+        concurrency: int = 128,
+        tls: ssl.SSLContext | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._directory = directory
+        self._concurrency = concurrency
+        self._tls = tls
+        self._clock = clock or SystemClock()
+        self._states: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> list[Receipt]:
+        """One receipt for each delivery, in order; never raises for what a target did."""
+        return list(await asyncio.gather(*(self._deliver(delivery) for delivery in deliveries)))
+
+    async def close(self) -> None:
+        """Close the running event loop's idle connections."""
+        with self._lock:
+            state = self._states.pop(asyncio.get_running_loop(), None)
+        for connections in (state.idle if state else {}).values():
+            for connection in connections:
+                connection.abort()
+
+    async def _deliver(self, delivery: Delivery) -> Receipt:
+        try:
+            address = self._directory.find(delivery.tenant_id, delivery.target)
+        except InterlockError as error:
+            return Receipt("retry" if error.fate is Fate.TRANSIENT else "refused", reason=error.code)
+        parsed = _parse(address.url)
+        if parsed is None:
+            return Receipt("refused", reason="invalid_address")
+        origin, path = parsed
+        if _text_of(origin) not in address.allowed_origins:
+            return Receipt("refused", reason="origin_not_allowed")
+        request = _request(origin, path, address, delivery)
+        if request is None:
+            return Receipt("refused", reason="invalid_header")
+        state = self._state()
+        async with state.permits:
+            return await self._attempt(state, origin, request, delivery.timeout_seconds)
+
+    async def _attempt(self, state: _LoopState, origin: Origin, request: bytes, seconds: float) -> Receipt:
+        sending = False
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await self._take(state, origin)
+                sending = True
+                answer = await connection.exchange(request)
+        except NotSentError as error:
+            return Receipt("retry", reason=error.code)
+        except NoAnswerError as error:
+            return Receipt("unknown", http_status=error.status, reason=error.code)
+        except TimeoutError:
+            return (
+                Receipt("unknown", reason="timed_out")
+                if sending
+                else Receipt("retry", reason="connect_timed_out")
+            )
+        self._give_back(state, origin, connection)
+        return self._receipt(answer)
+
+    async def _take(self, state: _LoopState, origin: Origin) -> Connection:
+        idle = state.idle.get(origin, [])
+        oldest = asyncio.get_running_loop().time() - LONGEST_IDLE_SECONDS
+        while idle:
+            connection = idle.pop()
+            if connection.reusable and connection.idle_since > oldest:
+                return connection
+            connection.abort()
+        return await connect(origin, self._verification() if origin.scheme == "https" else None)
+
+    def _give_back(self, state: _LoopState, origin: Origin, connection: Connection) -> None:
+        if connection.reusable:
+            connection.idle_since = asyncio.get_running_loop().time()
+            state.idle.setdefault(origin, []).append(connection)
+        else:
+            connection.abort()
+
+    def _verification(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
+    def _receipt(self, answer: Answer) -> Receipt:
+        status, body = answer.status, bytes(answer.body)
+        if 200 <= status < 300:
+            repeated = answer.headers.get("idempotent-replayed", "").strip().lower() == "true"
+            return Receipt("confirmed", http_status=status, body=body, repeated=repeated)
+        asked = answer.headers.get("retry-after")
+        wait = retry_after_seconds(asked, self._clock.now()) if asked else None
+        reason = f"http_{status}"
+        if status in _CERTAINLY_NOT_TAKEN or (status == 503 and wait is not None):
+            return Receipt("retry", http_status=status, body=body, reason=reason, retry_after_seconds=wait)
+        if status >= 500:
+            # It may have failed before the effect or after it: only one that honours keys may be asked again.
+            return Receipt("unknown", http_status=status, body=body, reason=reason, retry_after_seconds=wait)
+        return Receipt("refused", http_status=status, body=body, reason=reason)
+
+    def _state(self) -> _LoopState:
+        loop = asyncio.get_running_loop()
+        state = self._states.get(loop)
+        if state is None:
+            state = _LoopState(asyncio.Semaphore(self._concurrency))
+            with self._lock:
+                self._states[loop] = state
+        return state
+
+
+def _request(origin: Origin, path: str, address: TargetAddress, delivery: Delivery) -> bytes | None:
+    """The request's bytes, or None when a value cannot stand in a header."""
+    headers = {
+        "Host": origin.host if ":" not in origin.host else f"[{origin.host}]",
+        "User-Agent": "interlock",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(delivery.arguments)),
+        "Idempotency-Key": delivery.idempotency_key,
+        "Interlock-Tenant": delivery.tenant_id,
+        "Interlock-Orchestration": delivery.orchestration_id,
+    }
+    headers["Host"] += f":{origin.port}"
+    if delivery.traceparent is not None:
+        headers["traceparent"] = delivery.traceparent
+    if address.authorization is not None:
+        headers["Authorization"] = address.authorization
+    if not all(_VISIBLE.fullmatch(value) for value in headers.values()):
+        return None
+    lines = [f"POST {path}/v1/effects/{quote(delivery.tool, safe='')} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "\r\n"]).encode("ascii") + delivery.arguments
+
+
+@lru_cache(maxsize=1024)
+def _parse(url: str) -> tuple[Origin, str] | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    plain = parts.username is None and not parts.query and not parts.fragment
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        return None
+    path = quote(parts.path.rstrip("/"), safe="/%~")
+    return Origin(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)), path
+
+
+@lru_cache(maxsize=1024)
+def _text_of(origin: Origin) -> str:
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    usual = (origin.scheme, origin.port) in (("http", 80), ("https", 443))
+    return f"{origin.scheme}://{host}" if usual else f"{origin.scheme}://{host}:{origin.port}"
