@@ -2,7 +2,8 @@
 
 One value has one sequence of bytes, so that ids and digests can be derived instead of drawn.
 Two departures from RFC 8785, both stricter: integers of any size are written exactly (the RFC would
-round them to IEEE 754 doubles), and what is not JSON (NaN, lone surrogates, keys that are not strings) is refused.
+round them to IEEE 754 doubles), and what is not JSON (NaN, lone surrogates, keys that are not strings) is
+refused.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ try:
 except ImportError:  # the client's wheel does not require it; the slow path gives the same bytes
     orjson = None  # type: ignore[assignment]
 
-JsonValue: TypeAlias = "None | bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 JsonObject: TypeAlias = Mapping[str, JsonValue]
 
 MAX_DEPTH = 200

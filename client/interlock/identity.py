@@ -1,6 +1,6 @@
 """Ids, derived and never drawn: the same inputs name the same thing on every machine, for ever.
 
-An id is a prefix that tells its kind and 128 bits of SHA-256 over the canonical JSON of what it is derived from.
+An id is a prefix that tells its kind, and 128 bits of SHA-256 over the canonical JSON of what it is made of.
 """
 
 from __future__ import annotations
@@ -10,6 +10,11 @@ from typing import Literal
 from interlock.canonical import JsonValue, digest
 
 Lane = Literal["live", "shadow", "rerun", "what_if"]
+
+
+def event_key(tenant: str, source: str, event_id: str) -> str:
+    """The idempotency key of one event at ingestion."""
+    return _derive("evt", [tenant, source, event_id])
 
 
 def orchestration_id(
