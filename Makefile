@@ -1,0 +1,54 @@
+# Needs Python 3.11 or later and make. Everything else is set up in .venv, once for each version of the requirements.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
+	$$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+READY := .venv/.ready
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
+
+.PHONY: demo test lint bench up down clean requirements compose
+.DEFAULT_GOAL := test
+
+$(READY): requirements-dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later (with venv) is needed and was not found; set PYTHON=..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv: $(READY)
+
+# The main job from webhooks to effects: make demo PROVIDER=scripted EVENTS=folder/of/payloads
+demo: $(READY)
+	@$(BIN)/python -m app demo $(if $(PROVIDER),--provider "$(PROVIDER)") $(if $(EVENTS),--events "$(EVENTS)") $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m tests.benchmark $(ARGS)
+
+up: $(READY)
+	@$(BIN)/python -m app up $(ARGS)
+
+down: $(READY)
+	@$(BIN)/python -m app down
+
+# Stops what runs and removes what it made; the virtual environment stays.
+clean:
+	@if test -f $(READY); then $(BIN)/python -m app down; fi
+	rm -rf .interlock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# Needs uv and a network: new exact versions and hashes for both files, the first deciding for the second.
+requirements:
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+
+compose: $(READY)
+	$(BIN)/python -m app topology compose > docker-compose.yml
