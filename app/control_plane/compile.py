@@ -1,0 +1,182 @@
+"""Compiles documents into releases: what one workflow's orchestrations will be pinned to, checked and closed.
+
+The same documents and tools give the same release on every machine, whatever order the files were read in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from app.control_plane.documents import Document, Documents
+from app.control_plane.policies import check_policy
+from app.control_plane.problems import DocumentError, Problem
+from app.control_plane.validation import (
+    check_agent,
+    check_scripted,
+    check_template,
+    earlier_stages,
+    variables_of,
+)
+from app.kernel.release import (
+    AgentBundle,
+    Frozen,
+    Policy,
+    Provider,
+    Release,
+    ScriptedProvider,
+    ToolSpec,
+    WorkflowTemplate,
+)
+
+M = TypeVar("M", bound=Frozen)
+
+
+def compile_all(documents: Documents, tools: Mapping[str, ToolSpec]) -> tuple[Release, ...]:
+    """A release for every version of every workflow, by name and version.
+
+    Raises:
+        DocumentError: with the problems of all workflows together.
+    """
+    problems: set[Problem] = set()
+    releases = []
+    for name, version in sorted(documents.workflows):
+        try:
+            releases.append(compile_release(documents, name, version, tools))
+        except DocumentError as error:
+            problems.update(error.problems)
+    if problems:
+        raise DocumentError(list(problems))
+    return tuple(releases)
+
+
+def compile_release(
+    documents: Documents, workflow: str, version: int, tools: Mapping[str, ToolSpec]
+) -> Release:
+    """The release of one version of one workflow.
+
+    Raises:
+        DocumentError: with every problem of the template and of the documents that it names.
+    """
+    document = documents.workflows.get((workflow, version))
+    if document is None:
+        known = ", ".join(f"{name}/{number}" for name, number in sorted(documents.workflows)) or "none"
+        place = f"workflows/{workflow}/{version}"
+        raise DocumentError([Problem(place, "", "there is no such workflow", f"Known: {known}.")])
+    return _Compilation(documents, document, tools).release()
+
+
+class _Compilation:
+    """One workflow's way to a release."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        document: Document[WorkflowTemplate],
+        tools: Mapping[str, ToolSpec],
+    ) -> None:
+        self._documents = documents
+        self._template = document.model
+        self._path = f"{document.path}/workflow.yaml"
+        self._tools = tools
+        self._problems = check_template(document.model, self._path, tools)
+
+    def release(self) -> Release:
+        agents = self._agents()
+        providers = self._providers(agents)
+        policy = self._policy()
+        if self._problems or policy is None:
+            raise DocumentError(sorted(set(self._problems)))
+        used = {lookup.tool for lookup in self._template.lookups}
+        used |= {action.tool for action in self._template.actions}
+        return Release(
+            template=self._template,
+            agents=agents,
+            providers=providers,
+            policy=policy,
+            tools={name: self._tools[name] for name in sorted(used)},
+        )
+
+    def _agents(self) -> dict[str, AgentBundle]:
+        found = {}
+        ancestors = earlier_stages(self._template)
+        for name, version in sorted(self._template.agent_versions.items()):
+            document = self._find(
+                self._documents.agents, "agent", name, version, self._path, f"agent_versions.{name}"
+            )
+            if document is None:
+                continue
+            found[name] = document.model
+            readable = {
+                stage.name: variables_of(self._template, self._tools, ancestors[stage.name])
+                for stage in self._template.stages
+                if name in stage.agents
+            }
+            self._problems += check_agent(document.model, f"{document.path}/agent.yaml", readable)
+        return found
+
+    def _providers(self, agents: Mapping[str, AgentBundle]) -> dict[str, Provider]:
+        found: dict[str, Provider] = {}
+        for agent in agents.values():
+            path = f"agents/{agent.name}/{agent.version}/agent.yaml"
+            if set(agent.provider_versions) != set(agent.providers):
+                reason = "it names other providers than `providers` does"
+                self._note(path, "provider_versions", reason, "Give each provider one version.")
+            for name in agent.providers:
+                version = agent.provider_versions.get(name, 0)
+                if version:
+                    self._add_provider(found, name, version, path)
+        for name, provider in found.items():
+            if isinstance(provider, ScriptedProvider):
+                users = {key: agent for key, agent in agents.items() if name in agent.providers}
+                place = f"providers/{name}/{provider.version}"
+                self._problems += check_scripted(provider, place, users)
+                found[name] = _only_rules_of(provider, users)
+        return found
+
+    def _add_provider(self, found: dict[str, Provider], name: str, version: int, path: str) -> None:
+        field = f"provider_versions.{name}"
+        document = self._find(self._documents.providers, "provider", name, version, path, field)
+        if document is None:
+            return
+        if name in found and found[name].version != version:
+            reason = f"another agent of this workflow uses version {found[name].version}"
+            self._note(path, field, reason, "Use one version in one workflow.")
+            return
+        found[name] = document.model
+
+    def _policy(self) -> Policy | None:
+        template = self._template
+        document = self._find(
+            self._documents.policies, "policy", template.policy, template.policy_version, self._path, "policy"
+        )
+        if document is None:
+            return None
+        for reason in check_policy(document.model, self._tools):
+            self._note(f"{document.path}/policy.cedar", "", reason, "Correct the policy.")
+        return document.model
+
+    def _find(
+        self,
+        group: Mapping[tuple[str, int], Document[M]],
+        kind: str,
+        name: str,
+        version: int,
+        path: str,
+        field: str,
+    ) -> Document[M] | None:
+        document = group.get((name, version))
+        if document is None:
+            known = ", ".join(f"{key}/{number}" for key, number in sorted(group)) or "none"
+            reason = f"there is no {kind} {name!r} of version {version}"
+            self._note(path, field, reason, f"Known: {known}.")
+        return document
+
+    def _note(self, path: str, field: str, reason: str, remedy: str) -> None:
+        self._problems.append(Problem(path, field, reason, remedy))
+
+
+def _only_rules_of(provider: ScriptedProvider, agents: Mapping[str, AgentBundle]) -> ScriptedProvider:
+    """The part of a scripted provider that can answer here: another workflow's rules must not change this digest."""
+    rules = tuple(rule for rule in provider.rules if rule.agent in agents)
+    return provider.model_copy(update={"rules": rules})

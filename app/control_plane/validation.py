@@ -1,0 +1,266 @@
+"""Checks a workflow against everything it names, before a release is made of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from app.control_plane.expressions import Members, Variables, check_expression
+from app.control_plane.problems import Problem
+from app.kernel.proposal_schema import model_of, problems
+from app.kernel.release import AgentBundle, Expression, ScriptedProvider, Stage, ToolSpec, WorkflowTemplate
+from interlock.canonical import JsonValue
+
+_EVENT_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\*?|\*")
+_FIELD = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_CORRECT = "Correct the expression."
+
+
+@dataclass
+class Findings:
+    """Collects the problems of one document."""
+
+    path: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, place: str, reason: str, remedy: str) -> None:
+        """Notes a problem at a field of the document."""
+        self.problems.append(Problem(self.path, place, reason, remedy))
+
+    def expression(self, place: str, expression: Expression | None, variables: Variables) -> None:
+        """Notes what is wrong with an expression."""
+        for reason in check_expression(expression, variables) if expression else ():
+            self.add(place, reason, _CORRECT)
+
+    def expressions(
+        self, place: str, expressions: Mapping[str, Expression], variables: Variables
+    ) -> None:
+        """Notes what is wrong with named expressions."""
+        for name, expression in expressions.items():
+            self.expression(f"{place}.{name}", expression, variables)
+
+
+def check_template(template: WorkflowTemplate, path: str, tools: Mapping[str, ToolSpec]) -> list[Problem]:
+    """Everything that is wrong with a template by itself and against the tools that it calls."""
+    findings = Findings(path)
+    _check_subscriptions(template, findings)
+    _check_names(template, findings)
+    _check_order(template, findings)
+    for stage in template.stages:
+        _check_stage(stage, f"stages.{stage.name}", findings)
+    _check_lookups(template, tools, findings)
+    _check_actions(template, tools, findings)
+    ancestors = earlier_stages(template)
+    for stage in template.stages:
+        variables = variables_of(template, tools, ancestors[stage.name])
+        findings.expression(f"stages.{stage.name}.when", stage.when, variables)
+    every = variables_of(template, tools, tuple(stage.name for stage in template.stages))
+    findings.expressions("decision", template.decision, every)
+    findings.expression("reason", template.reason, every)
+    for action in template.actions:
+        findings.expression(f"actions.{action.name}.when", action.when, every)
+        findings.expressions(f"actions.{action.name}.arguments", action.arguments, every)
+    return findings.problems
+
+
+def check_agent(agent: AgentBundle, path: str, stages: Mapping[str, Variables]) -> list[Problem]:
+    """What is wrong with an agent in the stages that call it, given what may be read in each."""
+    findings = Findings(path)
+    if len(set(agent.providers)) != len(agent.providers):
+        findings.add("providers", "a provider is named twice", "Name each once.")
+    for stage, variables in stages.items():
+        for name, expression in agent.inputs.items():
+            for reason in check_expression(expression, variables):
+                findings.add(f"inputs.{name}", f"in stage {stage!r}, {reason}", _CORRECT)
+    return findings.problems
+
+
+def check_scripted(provider: ScriptedProvider, path: str, agents: Mapping[str, AgentBundle]) -> list[Problem]:
+    """What is wrong with a scripted provider's rules for these agents."""
+    findings = Findings(path)
+    for name, agent in agents.items():
+        rules = [rule for rule in provider.rules if rule.agent == name]
+        if not rules:
+            findings.add(name, "it has no rule for this agent", f"Add {name}.yaml beside it.")
+        inputs: Variables = {"inputs": dict.fromkeys(agent.inputs)}
+        for position, rule in enumerate(rules):
+            findings.expression(f"{name}.rules.{position}.when", rule.when, inputs)
+    return findings.problems
+
+
+def earlier_stages(template: WorkflowTemplate) -> dict[str, tuple[str, ...]]:
+    """By stage: all stages that are settled before it starts, in the template's order. Cycles and gaps are no error."""
+    direct = {stage.name: stage.after for stage in template.stages}
+    found: dict[str, tuple[str, ...]] = {}
+    for name in direct:
+        seen: set[str] = set()
+        open_names = list(direct[name])
+        while open_names:
+            earlier = open_names.pop()
+            if earlier not in seen:
+                seen.add(earlier)
+                open_names.extend(direct.get(earlier, ()))
+        found[name] = tuple(other for other in direct if other in seen)
+    return found
+
+
+def variables_of(
+    template: WorkflowTemplate, tools: Mapping[str, ToolSpec], stages: Sequence[str]
+) -> Variables:
+    """What an expression may read once these stages are settled."""
+    snapshot: Members = {
+        lookup.name: _properties(tools[lookup.tool].output_schema) if lookup.tool in tools else None
+        for lookup in template.lookups
+    }
+    outcomes: Members = {
+        stage.name: _properties(stage.proposal) for stage in template.stages if stage.name in stages
+    }
+    return {"event": None, "snapshot": snapshot, "stages": outcomes}
+
+
+def _properties(schema: Mapping[str, JsonValue]) -> frozenset[str] | None:
+    properties = schema.get("properties")
+    return frozenset(properties) if isinstance(properties, Mapping) else None
+
+
+def _check_subscriptions(template: WorkflowTemplate, findings: Findings) -> None:
+    for position, pattern in enumerate(template.subscribes):
+        if not _EVENT_TYPE.fullmatch(pattern):
+            remedy = "Write the type, with * at its end for any rest."
+            findings.add(f"subscribes.{position}", f"{pattern!r} is not an event type", remedy)
+    _check_distinct("subscribes", template.subscribes, findings)
+
+
+def _check_names(template: WorkflowTemplate, findings: Findings) -> None:
+    _check_distinct("stages", [stage.name for stage in template.stages], findings)
+    _check_distinct("lookups", [lookup.name for lookup in template.lookups], findings)
+    _check_distinct("targets", [target.name for target in template.targets], findings)
+    _check_distinct("actions", [action.name for action in template.actions], findings)
+    for name in template.decision:
+        if not _FIELD.fullmatch(name):
+            findings.add(f"decision.{name}", "it is not a field's name", "Use small letters, digits and _.")
+    if not template.decision:
+        findings.add("decision", "it has no fields", "Say what the decision is.")
+    called = {agent for stage in template.stages for agent in stage.agents}
+    for agent in sorted(called - set(template.agent_versions)):
+        findings.add("agent_versions", f"the agent {agent!r} has no version", f"Add `{agent}: <version>`.")
+    for agent in sorted(set(template.agent_versions) - called):
+        findings.add(f"agent_versions.{agent}", "no stage calls this agent", "Remove it.")
+
+
+def _check_distinct(place: str, names: Sequence[str], findings: Findings) -> None:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        findings.add(place, f"{name!r} is there twice", "Give each a name of its own.")
+
+
+def _check_order(template: WorkflowTemplate, findings: Findings) -> None:
+    known = {stage.name for stage in template.stages}
+    for stage in template.stages:
+        for earlier in stage.after:
+            if earlier not in known:
+                remedy = f"Name one of {', '.join(sorted(known))}."
+                findings.add(f"stages.{stage.name}.after", f"there is no stage {earlier!r}", remedy)
+        _check_distinct(f"stages.{stage.name}.after", stage.after, findings)
+    in_cycle = [name for name, earlier in earlier_stages(template).items() if name in earlier]
+    if in_cycle:
+        reason = f"the stages {', '.join(sorted(in_cycle))} wait for each other"
+        findings.add("stages", f"there is a cycle: {reason}", "Remove one `after` of the cycle.")
+
+
+def _check_stage(stage: Stage, place: str, findings: Findings) -> None:
+    _check_distinct(f"{place}.agents", stage.agents, findings)
+    rule = stage.aggregation
+    if rule.version != 1:
+        reason = f"there is no version {rule.version} of {rule.rule!r}"
+        findings.add(f"{place}.aggregation.version", reason, "Use 1.")
+    for agent, weight in rule.weights.items():
+        if agent not in stage.agents:
+            reason = f"the agent {agent!r} is not in this stage"
+            findings.add(f"{place}.aggregation.weights", reason, "Remove it.")
+        if weight < 0:
+            findings.add(f"{place}.aggregation.weights.{agent}", "it is below 0", "Use 0 or more.")
+    if rule.weights and rule.rule != "weighted":
+        findings.add(f"{place}.aggregation.weights", f"{rule.rule!r} has no weights", "Remove them.")
+    unsupported = problems(stage.proposal)
+    for reason in unsupported:
+        findings.add(f"{place}.proposal", reason, "See app/kernel/proposal_schema.py for what is supported.")
+    if not unsupported:
+        _check_against_proposal(stage, place, findings)
+
+
+def _check_against_proposal(stage: Stage, place: str, findings: Findings) -> None:
+    known = _properties(stage.proposal) or frozenset()
+    over = stage.aggregation.over
+    for name in over:
+        if name not in known:
+            remedy = f"Name one of {', '.join(sorted(known))}."
+            findings.add(f"{place}.aggregation.over", f"the proposal has no field {name!r}", remedy)
+    if not over and stage.aggregation.rule != "first_valid":
+        findings.add(f"{place}.aggregation.over", "a vote is about fields, and none is named", "Name them.")
+    if over and stage.aggregation.rule == "first_valid":
+        findings.add(f"{place}.aggregation.over", "'first_valid' takes no vote", "Remove it.")
+    if stage.fallback is not None:
+        try:
+            model_of(stage.proposal).model_validate(stage.fallback)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+            reason = f"it does not fit the proposal's schema ({first['loc'][-1]}: {first['msg']})"
+            findings.add(f"{place}.fallback", reason, "Make it a valid proposal.")
+
+
+def _check_lookups(template: WorkflowTemplate, tools: Mapping[str, ToolSpec], findings: Findings) -> None:
+    for lookup in template.lookups:
+        place = f"lookups.{lookup.name}"
+        tool = _tool(lookup.tool, place, tools, findings)
+        if tool is None:
+            continue
+        if tool.effect != "read":
+            reason = f"{tool.name!r} has the effect {tool.effect!r}, and lookups only read"
+            findings.add(f"{place}.tool", reason, "Call it in an action.")
+        _check_arguments(lookup.arguments, tool, place, findings)
+        findings.expressions(f"{place}.arguments", lookup.arguments, {"event": None})
+
+
+def _check_actions(template: WorkflowTemplate, tools: Mapping[str, ToolSpec], findings: Findings) -> None:
+    targets = {target.name for target in template.targets}
+    for action in template.actions:
+        place = f"actions.{action.name}"
+        if action.target not in targets:
+            remedy = f"Name one of {', '.join(sorted(targets)) or 'the targets that you declare'}."
+            findings.add(f"{place}.target", f"there is no target {action.target!r}", remedy)
+        tool = _tool(action.tool, place, tools, findings)
+        if tool is None:
+            continue
+        if tool.effect == "read":
+            findings.add(f"{place}.tool", f"{tool.name!r} only reads", "Make it a lookup.")
+        _check_arguments(action.arguments, tool, place, findings)
+
+
+def _tool(name: str, place: str, tools: Mapping[str, ToolSpec], findings: Findings) -> ToolSpec | None:
+    if name not in tools:
+        findings.add(f"{place}.tool", f"there is no tool {name!r}", f"Name one of {', '.join(sorted(tools))}.")
+    return tools.get(name)
+
+
+def _check_arguments(
+    arguments: Mapping[str, Expression], tool: ToolSpec, place: str, findings: Findings
+) -> None:
+    for name in _argument_gaps(arguments, tool):
+        reason = f"{tool.name!r} needs the argument {name!r}"
+        findings.add(f"{place}.arguments", reason, f"Add `{name}:`.")
+    known = _properties(tool.input_schema) or frozenset()
+    for name in arguments:
+        if name not in known:
+            remedy = f"Use {', '.join(sorted(known))}."
+            findings.add(f"{place}.arguments.{name}", f"{tool.name!r} has no such argument", remedy)
+
+
+def _argument_gaps(arguments: Mapping[str, Expression], tool: ToolSpec) -> Iterator[str]:
+    required = tool.input_schema.get("required", ())
+    assert isinstance(required, (list, tuple))
+    for name in required:
+        if name not in arguments:
+            yield str(name)
