@@ -157,7 +157,7 @@ class OpenAICompatibleProvider(Frozen):
     model: str
     base_url: str
     """An address, or ``env:NAME`` for one that differs between environments."""
-    api_key: str = Field(pattern=r"^(env|file):.+$")
+    api_key: str = Field(pattern=r"^(env|file|secret):.+$")
     json_mode: bool = True
 
 

@@ -1,9 +1,9 @@
 """One HTTP/1.1 connection to a target, on asyncio and httptools.
 
-Why not an HTTP client library: against the sink with 64 requests in flight, httpx2 took 1,680 microseconds of
-CPU for a request and this takes 125, which is the difference between 600 deliveries a second on one core and
-several thousand. It does what a delivery needs and no more: a POST with a short answer, no redirects, cookies,
-proxies or content encodings. Message framing (RFC 9112) is llhttp's, by way of httptools.
+Why not an HTTP client library: against the sink with 64 requests in flight, httpx2 took 1,680 microseconds
+of CPU for a request and this takes 125: the difference between 600 deliveries a second on one core and
+several thousand. It does what a delivery needs: a POST with a short answer; no redirects, cookies, proxies or
+content encodings. Message framing (RFC 9112) is llhttp's, by way of httptools.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """HTTP targets: the writing side, and the only way to an effect.
 
-A target takes ``POST <address>/v1/effects/<tool>`` with the arguments' canonical JSON. What it answers becomes
-a ``Receipt``, which tells apart what was certainly not taken (``retry``) and what nobody can know (``unknown``;
-its ``http_status`` is 0 when no answer came at all).
+A target takes ``POST <address>/v1/effects/<tool>`` with the arguments' canonical JSON. What it answers
+becomes a ``Receipt``, which tells apart what was certainly not taken (``retry``) and what nobody can know
+(``unknown``; its ``http_status`` is 0 when no answer came at all).
 Connections are pooled for each event loop, so the loop should live as long as its process.
 """
 

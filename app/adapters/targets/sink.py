@@ -1,7 +1,7 @@
 """The sink: a small HTTP target that honours idempotency keys and counts what it received and applied.
 
-The demo, the tests and the benchmarks dispatch to it. It is its own process and knows nothing of Interlock but
-the contract of an HTTP target::
+The demo, the tests and the benchmarks dispatch to it. It is its own process and knows nothing of Interlock
+but the contract of an HTTP target::
 
     POST /v1/effects/<tool>     Idempotency-Key, Interlock-Tenant, Interlock-Orchestration, traceparent
         201 {"applied": true}   the first time
