@@ -1,0 +1,114 @@
+"""Logs: one JSON object a line, the four correlation keys on each, redaction in front.
+
+The standard library's loggers (Celery's, PostgreSQL's driver's) pass through the same processors.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, TextIO
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from app.telemetry.redaction import redact, redact_value
+from app.telemetry.tracing import Keys, current_traceparent
+
+LogFormat = Literal["json", "console"]
+
+_STRUCTURE = frozenset({"timestamp", "level", "logger"})
+
+
+def configure_logs(
+    *, log_format: LogFormat = "json", level: str = "INFO", stream: TextIO | None = None, service: str = ""
+) -> None:
+    """Route all of this process's logging through structlog to ``stream`` (standard error by default).
+
+    Args:
+        service: the process's name, on every line.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _with_service(service),
+        _with_trace,
+        _exception_in_words,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _redacted,
+                _json if log_format == "json" else structlog.dev.ConsoleRenderer(colors=False),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of that name; its methods take the message and then named values."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+@contextmanager
+def correlated(keys: Keys) -> Iterator[None]:
+    """Every line logged inside the block (and in tasks started there) carries ``keys``."""
+    with structlog.contextvars.bound_contextvars(**keys.named()):
+        yield
+
+
+def _with_service(service: str) -> Processor:
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        if service:
+            event.setdefault("service", service)
+        return event
+
+    return add
+
+
+def _with_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    traceparent = current_traceparent()
+    if traceparent is not None:
+        event.setdefault("trace_id", traceparent[3:35])
+    return event
+
+
+def _exception_in_words(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """The traceback as text, here and not in the formatter, so that redaction sees it."""
+    return structlog.processors.format_exc_info(_logger, _method, event)
+
+
+def _redacted(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {name: value if name in _STRUCTURE else redact_value(value, name) for name, value in event.items()}
+
+
+def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    try:
+        return orjson.dumps(event, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:
+        # A lone surrogate or an integer beyond 64 bits, which orjson refuses and a log line survives.
+        words = {str(name): redact(ascii(value)) for name, value in event.items()}
+        return orjson.dumps(words).decode()

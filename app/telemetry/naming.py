@@ -1,0 +1,67 @@
+"""The names of spans and attributes, in one place: the GenAI conventions are still changing.
+
+They follow OpenTelemetry's semantic conventions where those have a name. Content (prompts, answers,
+arguments) is never an attribute; digests are.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TENANT_ID: Final = "tenant_id"
+EVENT_ID: Final = "event_id"
+ORCHESTRATION_ID: Final = "orchestration_id"
+RUN_ID: Final = "run_id"
+CORRELATION_KEYS: Final = (TENANT_ID, EVENT_ID, ORCHESTRATION_ID, RUN_ID)
+
+SPAN_INGESTION: Final = "ingestion"
+SPAN_ORCHESTRATION: Final = "orchestration"
+SPAN_AGGREGATION: Final = "aggregation"
+SPAN_DECISION: Final = "decision"
+SPAN_DISPATCH: Final = "dispatch"
+
+WORKFLOW: Final = "interlock.workflow"
+RELEASE: Final = "interlock.release"
+CHANNEL: Final = "interlock.channel"
+STAGE: Final = "interlock.stage"
+RULE: Final = "interlock.rule"
+DECISION_DIGEST: Final = "interlock.decision.digest"
+PROPOSAL_DIGEST: Final = "interlock.proposal.digest"
+ACTION_ID: Final = "interlock.action.id"
+ACTION_TOOL: Final = "interlock.action.tool"
+TARGET: Final = "interlock.target"
+ATTEMPT: Final = "interlock.attempt"
+OUTCOME: Final = "interlock.outcome"
+QUEUE: Final = "interlock.queue"
+BATCH_SIZE: Final = "interlock.batch.size"
+ERROR_TYPE: Final = "error.type"
+HTTP_STATUS: Final = "http.response.status_code"
+
+GEN_AI_OPERATION: Final = "gen_ai.operation.name"
+GEN_AI_AGENT: Final = "gen_ai.agent.name"
+GEN_AI_PROVIDER: Final = "gen_ai.provider.name"
+GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
+GEN_AI_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+GEN_AI_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+GEN_AI_TOOL: Final = "gen_ai.tool.name"
+
+
+def agent_span(agent: str) -> str:
+    """The name of a run's span."""
+    return f"invoke_agent {agent}"
+
+
+def model_span(model: str) -> str:
+    """The name of the span of one question to a model."""
+    return f"chat {model}"
+
+
+def tool_span(tool: str) -> str:
+    """The name of the span of one call of a tool."""
+    return f"execute_tool {tool}"
+
+
+def batch_span(queue: str) -> str:
+    """The name of the span of one message that carries a batch."""
+    return f"batch {queue}"
