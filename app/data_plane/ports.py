@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from app.kernel.facts import BaseFact, Recorded
+from app.kernel.facts import AnyFact, Recorded
 from app.kernel.release import Channel, Release
 from interlock.canonical import JsonObject, JsonValue
 from interlock.identity import Lane
@@ -87,10 +87,10 @@ class NewStep:
     stage: str = ""
     subject: str = ""
     """The agent of a run, the action's id of a delivery."""
-    due_in_seconds: float = 0.0
-    """0 is due now; an aggregation is due at its stage's time limit, or when its last member is final."""
+    lease_seconds: float = 30.0
+    """How long a claim of it holds: longer than its work can take."""
     open_members: int = 0
-    """How many members must be final before the step is due."""
+    """How many members must be final before the step is due; with none it is due at once."""
     parent_id: str | None = None
     """The step that counts this one among its members."""
 
@@ -108,7 +108,6 @@ class Claim:
     parent_id: str | None
     fence: int
     attempt: int
-    open_members: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ class Append:
 
     chain_id: str
     expected_seq: int
-    facts: tuple[BaseFact, ...]
+    facts: tuple[AnyFact, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,9 @@ class Change:
     settle: Literal["finish", "keep", "retry"] = "finish"
     retry_in_seconds: float = 0.0
     withdraw: tuple[str, ...] = ()
-    """Open steps that are over without being done (runs past their stage's limit, deliveries of a cancelled one)."""
+    """Open steps that are over without being done, as those of a cancelled orchestration."""
+    status: Literal["running", "waiting_for_release"] = "running"
+    """What the orchestration is shown as while it is not closed."""
 
 
 class Verdict(StrEnum):
@@ -187,7 +188,6 @@ class Store(Protocol):
         queue: Queue,
         *,
         limit: int,
-        lease_seconds: float,
         worker: str,
         step_ids: Sequence[str] = (),
         orchestration_ids: Sequence[str] = (),

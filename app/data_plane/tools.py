@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from app.kernel.errors import NotFoundError
 from app.kernel.release import ToolSpec
@@ -171,6 +171,21 @@ def output_model(name: str) -> type[BaseModel]:
     return _tool(name).result
 
 
+def check_arguments(name: str, arguments: canonical.JsonObject) -> list[str]:
+    """What keeps these arguments from being the tool's, one clause each without their values; empty when nothing does."""
+    tool = _TOOLS.get(name)
+    if tool is None:
+        return [f"there is no tool {name}"]
+    try:
+        tool.arguments.model_validate(arguments)
+    except ValidationError as error:
+        return [
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+    return []
+
+
 def _tool(name: str) -> Tool:
     tool = _TOOLS.get(name)
     if tool is None:
@@ -178,7 +193,9 @@ def _tool(name: str) -> Tool:
     return tool
 
 
-def _schema(model: type[BaseModel], mode: Literal["validation", "serialization"]) -> dict[str, canonical.JsonValue]:
+def _schema(
+    model: type[BaseModel], mode: Literal["validation", "serialization"]
+) -> dict[str, canonical.JsonValue]:
     schema = _without_titles(model.model_json_schema(mode=mode))
     assert isinstance(schema, dict)
     # The class's docstring is for the reader of this file; rewording it must not make another release.

@@ -7,7 +7,9 @@ so that replaying the outside facts must give the same derived ones: this is wha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -237,7 +239,7 @@ Fact = Annotated[
 
 
 class ModelAsked(BaseFact):
-    """A run is about to call a model; committed with the answer when the provider is deterministic."""
+    """A run called a model."""
 
     kind: Literal["model_asked"] = "model_asked"
     position: int
@@ -295,13 +297,10 @@ RunFact = Annotated[
 
 AnyFact = Fact | RunFact
 
-_FACT: TypeAdapter[AnyFact] = TypeAdapter(Annotated[AnyFact, Field(discriminator="kind")])
-
-
-class Recorded(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Recorded:
     """A fact in its place in a chain, as the journal holds it."""
 
-    model_config = ConfigDict(frozen=True)
     chain_id: str
     seq: int
     at: str
@@ -312,3 +311,27 @@ def encode(chain_id: str, seq: int, at: datetime, fact: BaseFact) -> bytes:
     """The canonical bytes of a fact in its place; the chain's hash is over these."""
     body: JsonObject = {"chain": chain_id, "seq": seq, "at": to_text(at), "fact": fact.model_dump(mode="json")}
     return canonical_bytes(body)
+
+
+def decode(body: bytes) -> Recorded:
+    """A fact in its place, from its canonical bytes. Raises pydantic.ValidationError for what is no fact."""
+    return _RECORDED.validate_json(body).recorded()
+
+
+class _Place(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    chain: str
+    seq: int
+    at: str
+    fact: AnyFact = Field(discriminator="kind")
+
+    def recorded(self) -> Recorded:
+        return Recorded(chain_id=self.chain, seq=self.seq, at=self.at, fact=self.fact)
+
+
+_RECORDED: TypeAdapter[_Place] = TypeAdapter(_Place)
+
+
+def chain_hash(previous: bytes, body: bytes) -> bytes:
+    """The hash of a fact in its chain: SHA-256 over the hash before it (none for the first) and its canonical bytes."""
+    return sha256(previous + body).digest()

@@ -1,0 +1,81 @@
+"""Connections to PostgreSQL: a pool for each process, a least-privileged role, the batch's tenants in each transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from app.kernel.errors import DefectError, TransientError
+
+Role = Literal["interlock_worker", "interlock_api", "interlock_control"]
+Row: TypeAlias = tuple[Any, ...]
+"""A row as psycopg reads it; each query's function gives it its types at once."""
+Connection: TypeAlias = psycopg.Connection[Row]
+
+
+class Database:
+    """A pool of connections under one role.
+
+    Args:
+        url: ``postgresql://...``; a Unix socket is named by ``?host=/folder``.
+        role: assumed by each connection as it starts; the login must be a member of it.
+        size: the most connections that this process holds.
+        statement_timeout_seconds: a statement that takes longer is cancelled by the server.
+    """
+
+    def __init__(
+        self, url: str, role: Role, *, size: int = 8, statement_timeout_seconds: float = 30.0
+    ) -> None:
+        milliseconds = int(statement_timeout_seconds * 1000)
+        options = (
+            f"-c role={role} -c statement_timeout={milliseconds} -c timezone=UTC"
+            f" -c idle_in_transaction_session_timeout={milliseconds}"
+        )
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            url,
+            min_size=0,
+            max_size=size,
+            timeout=10.0,
+            max_idle=60.0,
+            open=False,
+            reconnect_timeout=10.0,
+            kwargs={"options": options, "connect_timeout": 5, "application_name": role},
+        )
+        self._opened = False
+
+    @contextmanager
+    def transaction(self, tenants: Sequence[str] = ()) -> Iterator[Connection]:
+        """One transaction that sees exactly these tenants' rows; with none, only tables without row-level security.
+
+        Raises:
+            TransientError: the database is down or too slow; nothing of the transaction is kept.
+            DefectError: the statement itself is wrong, or breaks a constraint.
+        """
+        if not self._opened:
+            self._pool.open()
+            self._opened = True
+        try:
+            with self._pool.connection() as connection:
+                if tenants:
+                    connection.execute(
+                        "SELECT set_config('interlock.tenants', %s, true)", [",".join(sorted(set(tenants)))]
+                    )
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise TransientError(
+                f"The database did not answer ({type(error).__name__}).",
+                "Nothing was recorded; it is tried again. Check that PostgreSQL is up (`python -m app status`).",
+            ) from error
+        except psycopg.Error as error:
+            raise DefectError(
+                f"The database refused a statement: {type(error).__name__}: {error.diag.message_primary}.",
+                "This is a defect of Interlock: please report it with the log line.",
+            ) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()

@@ -1,0 +1,91 @@
+"""``advance``: from accepted events to their first stage, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from app.data_plane.expressions import ExpressionError, Scope
+from app.data_plane.orchestration.decide import TakeSnapshot, outstanding
+from app.data_plane.orchestration.recorder import Loaded, Plan, Recorder, Work
+from app.data_plane.ports import Carrier, Claim, LookupRequest, Lookups, Queue, Store
+from app.kernel.facts import SnapshotTaken
+from interlock.canonical import JsonValue, canonical_bytes, digest_bytes
+
+
+class Advancer:
+    """Takes state snapshots and starts the first stages."""
+
+    def __init__(
+        self, store: Store, recorder: Recorder, lookups: Lookups, carrier: Carrier, *, batch_size: int
+    ) -> None:
+        self._store = store
+        self._recorder = recorder
+        self._lookups = lookups
+        self._carrier = carrier
+        self._batch_size = batch_size
+
+    def advance(self, worker: str, step_ids: Sequence[str] = ()) -> int:
+        """Claim what is due, up to a batch, and carry it on; returns how many were claimed."""
+        claims = self._store.claim(
+            Queue.ORCHESTRATION, limit=self._batch_size, worker=worker, step_ids=step_ids
+        )
+        if len(claims) == self._batch_size:
+            # More may be due than one batch: another worker need not wait for this one.
+            self._carrier.ring(Queue.ORCHESTRATION)
+        if not claims:
+            return 0
+        tenants = sorted({claim.tenant_id for claim in claims})
+        loaded = self._recorder.load(tenants, [claim.orchestration_id for claim in claims])
+        snapshots = self._take_snapshots(loaded)
+        self._recorder.record([self._work(claim, snapshots) for claim in claims])
+        return len(claims)
+
+    def _work(self, claim: Claim, snapshots: Mapping[str, bytes]) -> Work:
+        def plan(loaded: Loaded) -> Plan:
+            body = snapshots.get(claim.orchestration_id)
+            if body is None or TakeSnapshot() not in outstanding(loaded.state):
+                return Plan()
+            digest = digest_bytes(body)
+            return Plan((SnapshotTaken(snapshot_digest=digest),), {digest: body})
+
+        return Work(claim.tenant_id, claim.orchestration_id, claim, plan)
+
+    def _take_snapshots(self, loaded: Mapping[str, Loaded]) -> dict[str, bytes]:
+        """Answer all lookups of all orchestrations in one go; canonical bytes by orchestration."""
+        wanted: list[tuple[str, str, LookupRequest]] = []
+        snapshots: dict[str, dict[str, JsonValue]] = {}
+        for key, one in loaded.items():
+            if TakeSnapshot() not in outstanding(one.state):
+                continue
+            snapshots[key] = {}
+            for name, request in _questions(one):
+                if isinstance(request, ExpressionError):
+                    snapshots[key][name] = {"error": request.reason}
+                else:
+                    wanted.append((key, name, request))
+        answers = self._lookups.answer([request for _, _, request in wanted]) if wanted else []
+        for (key, name, _), answer in zip(wanted, answers, strict=True):
+            snapshots[key][name] = answer
+        return {key: canonical_bytes(snapshot) for key, snapshot in snapshots.items()}
+
+
+def _questions(loaded: Loaded) -> list[tuple[str, LookupRequest | ExpressionError]]:
+    state = loaded.state
+    if state.started is None:
+        return []
+    if not state.release.template.lookups:
+        return []
+    known = Scope({"event": loaded.contents.value(state.started.event_digest)})
+    questions: list[tuple[str, LookupRequest | ExpressionError]] = []
+    for lookup in state.release.template.lookups:
+        arguments: dict[str, JsonValue] = {}
+        failed: ExpressionError | None = None
+        for name, expression in lookup.arguments.items():
+            value = known.evaluate(expression)
+            if isinstance(value, ExpressionError):
+                failed = value
+            else:
+                arguments[name] = value
+        request = LookupRequest(state.tenant_id, lookup.tool, arguments)
+        questions.append((lookup.name, failed or request))
+    return questions

@@ -1,0 +1,117 @@
+"""``decide(state, fact) -> commands``: what is to be done now. No clock, no I/O, no randomness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from app.data_plane.orchestration.state import (
+    SETTLED_ACTION,
+    OrchestrationState,
+    evolve,
+    ready,
+)
+from app.kernel.facts import TERMINAL, AnyFact
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSnapshot:
+    """Answer the template's lookups."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsiderStage:
+    """Evaluate the stage's condition, and start or skip it."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Turn the stage's proposals into its outcome."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """Make the decision from the stages' outcomes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorise:
+    """Ask the policy about the decision's actions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Send the action."""
+
+    action_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the orchestration."""
+
+    status: Literal["completed", "dead_lettered", "cancelled"]
+    reason: str
+
+
+Command = TakeSnapshot | ConsiderStage | Aggregate | Conclude | Authorise | Deliver | Close
+
+
+def decide(state: OrchestrationState, fact: AnyFact) -> tuple[Command, ...]:
+    """The commands that ``fact`` makes necessary, given what was known before it.
+
+    A fact that cannot follow changes nothing and asks for nothing.
+    """
+    after = evolve(state, fact)
+    if after is state:
+        return ()
+    before = set(outstanding(state))
+    return tuple(command for command in outstanding(after) if command not in before)
+
+
+def outstanding(state: OrchestrationState) -> tuple[Command, ...]:
+    """All that is to be done, known from the state alone: whoever finds an orchestration can carry it on."""
+    if state.started is None or state.status in TERMINAL:
+        return ()
+    if state.cancelled_by is not None:
+        return _close_cancelled(state)
+    if state.snapshot_digest is None:
+        return (TakeSnapshot(),)
+    if state.decision is None:
+        return _towards_a_decision(state)
+    if len(state.actions_by_id) < state.decision.actions:
+        return (Authorise(),)
+    return _towards_the_end(state)
+
+
+def _close_cancelled(state: OrchestrationState) -> tuple[Command, ...]:
+    if any(action.status == "sending" for action in state.actions_by_id.values()):
+        return ()
+    return (Close("cancelled", f"cancelled by {state.cancelled_by}"),)
+
+
+def _towards_a_decision(state: OrchestrationState) -> tuple[Command, ...]:
+    commands: list[Command] = []
+    for template in state.release.template.stages:
+        stage = state.stages[template.name]
+        if stage.status == "pending" and ready(state, template.name):
+            commands.append(ConsiderStage(template.name))
+        elif stage.status == "running" and not stage.missing(template.agents):
+            commands.append(Aggregate(template.name))
+    if all(stage.settled for stage in state.stages.values()):
+        commands.append(Conclude())
+    return tuple(commands)
+
+
+def _towards_the_end(state: OrchestrationState) -> tuple[Command, ...]:
+    actions = state.actions_by_id
+    if all(action.status in SETTLED_ACTION for action in actions.values()):
+        gave_up = sorted(key for key, action in actions.items() if action.status in {"failed", "in_doubt"})
+        if gave_up:
+            return (Close("dead_lettered", f"{len(gave_up)} of {len(actions)} actions gave up"),)
+        return (Close("completed", "decided, and every permitted action is confirmed"),)
+    return tuple(Deliver(key) for key, action in actions.items() if action.status == "authorised")

@@ -1,0 +1,292 @@
+"""Recording what happened: load, let pure code carry on, commit behind the head, and tell the next queue.
+
+Deciding happens outside the transaction. When a chain's head has moved meanwhile, that orchestration is read and
+decided again; the rest of the batch is not touched by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from app.data_plane.contents import Contents
+from app.data_plane.orchestration.progress import Progress, progress
+from app.data_plane.orchestration.state import OrchestrationState, fold, initial
+from app.data_plane.ports import (
+    Append,
+    Carrier,
+    Change,
+    Claim,
+    Committed,
+    History,
+    NewStep,
+    Queue,
+    Releases,
+    StageCanvas,
+    Store,
+    Verdict,
+)
+from app.kernel.errors import InterlockError, TransientError
+from app.kernel.facts import ActionAuthorised, AnyFact, StageStarted
+from app.kernel.release import Release
+from interlock.identity import aggregation_id, run_id
+
+MOST_ROUNDS = 64
+"""How often one batch is decided again because others wrote to the same orchestrations."""
+
+RELEASE_RETRY_SECONDS = 5.0
+
+RUN_LEASE_MARGIN_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An orchestration as pure code sees it."""
+
+    history: History
+    state: OrchestrationState
+    contents: Contents
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one unit of work found: outside facts, in order, with the content they refer to."""
+
+    facts: tuple[AnyFact, ...] = ()
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    settle: Literal["finish", "keep", "retry"] = "finish"
+    retry_in_seconds: float = 0.0
+    withdraw: tuple[str, ...] = ()
+
+
+Planner = Callable[[Loaded], Plan]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One orchestration to carry on, under a claim or (for a person's request) without one."""
+
+    tenant_id: str
+    orchestration_id: str
+    claim: Claim | None
+    plan: Planner
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was recorded of one unit of work: the state after it and the facts that were appended."""
+
+    work: Work
+    verdict: Verdict
+    state: OrchestrationState | None
+    facts: tuple[AnyFact, ...]
+    traceparent: str | None
+
+
+class Recorder:
+    """Carries batches of orchestrations on.
+
+    Args:
+        shortcut: whether whoever makes a next step ready asks that step's queue for it at once. Without it, the
+            canvases' links and the reconciler alone carry on.
+    """
+
+    def __init__(self, store: Store, releases: Releases, carrier: Carrier, *, shortcut: bool = True) -> None:
+        self._store = store
+        self._releases = releases
+        self._carrier = carrier
+        self._shortcut = shortcut
+
+    def load(self, tenants: Sequence[str], orchestration_ids: Sequence[str]) -> dict[str, Loaded]:
+        """States with the contents that decide them; orchestrations whose release cannot be loaded are absent."""
+        histories = self._store.histories(tenants, orchestration_ids)
+        folded: dict[str, tuple[History, OrchestrationState]] = {}
+        for key, history in histories.items():
+            release = self._release(history.release)
+            if release is not None:
+                empty = initial(key, history.tenant_id, release)
+                folded[key] = (history, fold(empty, history.facts))
+        digests = {digest for _, state in folded.values() for digest in needed_contents(state)}
+        contents = self._store.contents(tenants, sorted(digests))
+        return {key: Loaded(history, state, Contents(contents)) for key, (history, state) in folded.items()}
+
+    def record(self, works: Sequence[Work]) -> list[Recorded]:
+        """Plan, commit, and carry on; in the works' order."""
+        outcomes: dict[int, Recorded] = {}
+        pending = list(enumerate(works))
+        for _ in range(MOST_ROUNDS):
+            if not pending:
+                return [outcomes[position] for position in range(len(works))]
+            tenants = sorted({work.tenant_id for _, work in pending})
+            loaded = self.load(tenants, sorted({work.orchestration_id for _, work in pending}))
+            drafts = [(position, work, _draft(work, loaded)) for position, work in pending]
+            committed = self._store.commit([draft.change for _, _, draft in drafts])
+            pending = []
+            for (position, work, draft), verdict in zip(drafts, committed.verdicts, strict=True):
+                if verdict is Verdict.MOVED:
+                    pending.append((position, work))
+                else:
+                    outcomes[position] = Recorded(work, verdict, draft.state, draft.facts, draft.traceparent)
+            self._carry_on([draft for (_, _, draft), v in zip(drafts, committed.verdicts, strict=True)
+                            if v is Verdict.RECORDED])  # fmt: skip
+            self.tell(committed)
+        raise TransientError(
+            f"{len(pending)} orchestrations were written by others {MOST_ROUNDS} times in a row.",
+            "Nothing of them was recorded; their leases end and they are tried again.",
+        )
+
+    def tell(self, committed: Committed) -> None:
+        """Ask the queues for the steps that became due because their last member is final."""
+        if not self._shortcut:
+            return
+        by_queue: dict[Queue, list[str]] = {}
+        for step_id, queue in committed.ready:
+            by_queue.setdefault(queue, []).append(step_id)
+        for queue, step_ids in by_queue.items():
+            self._carrier.send(queue, step_ids)
+
+    def _release(self, digest: str) -> Release | None:
+        try:
+            return self._releases.get(digest)
+        except InterlockError:
+            # The orchestration waits for a worker that can load its release; it is shown as waiting.
+            return None
+
+    def _carry_on(self, drafts: Sequence[_Draft]) -> None:
+        for canvas in _canvases(drafts):
+            self._carrier.publish(canvas)
+        if self._shortcut:
+            deliveries = [step.step_id for draft in drafts for step in draft.change.new_steps
+                          if step.queue is Queue.DISPATCH]  # fmt: skip
+            if deliveries:
+                self._carrier.send(Queue.DISPATCH, deliveries)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    change: Change
+    state: OrchestrationState | None
+    facts: tuple[AnyFact, ...]
+    traceparent: str | None
+
+
+def needed_contents(state: OrchestrationState) -> set[str]:
+    """The digests that deciding further may read."""
+    if state.started is None:
+        return set()
+    digests = {state.started.event_digest}
+    if state.snapshot_digest is not None:
+        digests.add(state.snapshot_digest)
+    if state.decision is not None:
+        digests.add(state.decision.outcome_digest)
+    for stage in state.stages.values():
+        if stage.decided is not None:
+            digests.add(stage.decided.outcome_digest)
+        elif stage.status == "running":
+            digests.update(run.proposal_digest for run in stage.runs if run.proposal_digest is not None)
+    return digests
+
+
+def _draft(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
+    found = loaded.get(work.orchestration_id)
+    if found is None:
+        return _Draft(_wait_for_release(work), None, (), None)
+    plan = work.plan(found)
+    contents = Contents(found.contents.with_more(plan.contents))
+    state = found.state
+    facts: list[AnyFact] = []
+    steps: list[NewStep] = []
+    for fact in plan.facts:
+        step = progress(state, fact, contents)
+        state = step.state
+        facts += step.facts
+        steps += _new_steps(work, step)
+    change = Change(
+        tenant_id=work.tenant_id,
+        orchestration_id=work.orchestration_id,
+        claim=work.claim,
+        orchestration=Append(work.orchestration_id, found.history.head_seq, tuple(facts)),
+        contents={**plan.contents, **contents.added},
+        new_steps=tuple(steps),
+        settle=plan.settle,
+        retry_in_seconds=plan.retry_in_seconds,
+        withdraw=plan.withdraw,
+    )
+    return _Draft(change, state, tuple(facts), found.history.traceparent)
+
+
+def _wait_for_release(work: Work) -> Change:
+    return Change(
+        tenant_id=work.tenant_id,
+        orchestration_id=work.orchestration_id,
+        claim=work.claim,
+        settle="retry",
+        retry_in_seconds=RELEASE_RETRY_SECONDS,
+        status="waiting_for_release",
+    )
+
+
+def _new_steps(work: Work, step: Progress) -> list[NewStep]:
+    steps: list[NewStep] = []
+    for fact in step.facts:
+        if isinstance(fact, StageStarted):
+            steps += _stage_steps(work, step.state.release, fact)
+        elif isinstance(fact, ActionAuthorised):
+            target = step.state.release.target(fact.target)
+            steps.append(
+                NewStep(
+                    fact.action_id,
+                    work.tenant_id,
+                    work.orchestration_id,
+                    Queue.DISPATCH,
+                    subject=fact.target,
+                    lease_seconds=target.timeout_seconds + RUN_LEASE_MARGIN_SECONDS,
+                )
+            )
+    return steps
+
+
+def _stage_steps(work: Work, release: Release, fact: StageStarted) -> Iterable[NewStep]:
+    parent = aggregation_id(work.orchestration_id, fact.stage)
+    limit = release.template.stage(fact.stage).timeout_seconds
+    yield NewStep(
+        parent,
+        work.tenant_id,
+        work.orchestration_id,
+        Queue.AGGREGATION,
+        stage=fact.stage,
+        open_members=len(fact.agents),
+    )
+    for agent in fact.agents:
+        yield NewStep(
+            run_id(work.orchestration_id, fact.stage, agent),
+            work.tenant_id,
+            work.orchestration_id,
+            Queue.AGENT_RUNS,
+            stage=fact.stage,
+            subject=agent,
+            lease_seconds=limit + RUN_LEASE_MARGIN_SECONDS,
+            parent_id=parent,
+        )
+
+
+def _canvases(drafts: Sequence[_Draft]) -> list[StageCanvas]:
+    """One canvas for each release and stage over the whole batch."""
+    groups: dict[tuple[str, str], list[_Draft]] = {}
+    for draft in drafts:
+        for fact in draft.facts:
+            if isinstance(fact, StageStarted) and draft.state is not None:
+                groups.setdefault((draft.state.release.digest, fact.stage), []).append(draft)
+    return [_canvas(release, stage, members) for (release, stage), members in groups.items()]
+
+
+def _canvas(release: str, stage: str, drafts: Sequence[_Draft]) -> StageCanvas:
+    steps = [step for draft in drafts for step in draft.change.new_steps if step.stage == stage]
+    return StageCanvas(
+        release=release,
+        stage=stage,
+        run_ids=tuple(step.step_id for step in steps if step.queue is Queue.AGENT_RUNS),
+        aggregation_ids=tuple(step.step_id for step in steps if step.queue is Queue.AGGREGATION),
+        orchestration_ids=tuple(draft.change.orchestration_id for draft in drafts),
+    )

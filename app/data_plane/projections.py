@@ -1,0 +1,140 @@
+"""The read models: what the journals say, as rows that are quick to list.
+
+A projection is a pure function of the facts, so that the tables can be dropped and rebuilt to identical rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from app.kernel.facts import (
+    ActionAuthorised,
+    ActionDenied,
+    DecisionMade,
+    DeliveryConfirmed,
+    DeliveryFailed,
+    DeliveryInDoubt,
+    DeliveryRetried,
+    DeliveryStarted,
+    Recorded,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """One orchestration's decision."""
+
+    orchestration_id: str
+    decision_digest: str
+    outcome_digest: str
+    degraded: bool
+    actions: int
+    decided_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRow:
+    """One action and what became of it so far."""
+
+    action_id: str
+    orchestration_id: str
+    position: int
+    name: str
+    tool: str
+    target: str
+    state: str
+    arguments_digest: str
+    idempotency_key: str
+    attempts: int = 0
+    receipt_digest: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadModel:
+    """The rows that one orchestration's facts make."""
+
+    decision: DecisionRow | None
+    actions: tuple[ActionRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ActionChange:
+    """What a fact changes of an action's row."""
+
+    action_id: str
+    state: str
+    attempts: int
+    receipt_digest: str = ""
+    reason: str = ""
+
+
+def decision_row(recorded: Recorded) -> DecisionRow | None:
+    """The decision that this fact makes, if it makes one."""
+    fact = recorded.fact
+    if not isinstance(fact, DecisionMade):
+        return None
+    return DecisionRow(
+        recorded.chain_id,
+        fact.decision_digest,
+        fact.outcome_digest,
+        fact.degraded,
+        fact.actions,
+        recorded.at,
+    )
+
+
+def action_row(recorded: Recorded) -> ActionRow | None:
+    """The action that this fact brings into being, if it does."""
+    fact = recorded.fact
+    if not isinstance(fact, (ActionAuthorised, ActionDenied)):
+        return None
+    denied = isinstance(fact, ActionDenied)
+    return ActionRow(
+        fact.action_id,
+        recorded.chain_id,
+        fact.position,
+        fact.name,
+        fact.tool,
+        fact.target,
+        state="denied" if denied else "authorised",
+        arguments_digest=fact.arguments_digest,
+        idempotency_key="" if isinstance(fact, ActionDenied) else fact.idempotency_key,
+        reason=fact.reason if isinstance(fact, ActionDenied) else "",
+    )
+
+
+def action_change(recorded: Recorded) -> ActionChange | None:
+    """What this fact changes of an action, if anything."""
+    match recorded.fact:
+        case DeliveryStarted(action_id=action, attempt=attempt):
+            return ActionChange(action, "sending", attempt)
+        case DeliveryConfirmed(action_id=action, attempt=attempt, receipt_digest=receipt):
+            return ActionChange(action, "confirmed", attempt, receipt_digest=receipt)
+        case DeliveryRetried(action_id=action, attempt=attempt, reason=reason):
+            return ActionChange(action, "authorised", attempt, reason=reason)
+        case DeliveryFailed(action_id=action, attempt=attempt, reason=reason):
+            return ActionChange(action, "failed", attempt, reason=reason)
+        case DeliveryInDoubt(action_id=action, attempt=attempt, reason=reason):
+            return ActionChange(action, "in_doubt", attempt, reason=reason)
+    return None
+
+
+def read_model(facts: Iterable[Recorded]) -> ReadModel:
+    """All rows of one orchestration, from its whole chain."""
+    decision: DecisionRow | None = None
+    actions: dict[str, ActionRow] = {}
+    for recorded in facts:
+        decision = decision_row(recorded) or decision
+        if (row := action_row(recorded)) is not None:
+            actions[row.action_id] = row
+        if (change := action_change(recorded)) is not None and change.action_id in actions:
+            actions[change.action_id] = replace(
+                actions[change.action_id],
+                state=change.state,
+                attempts=change.attempts,
+                receipt_digest=change.receipt_digest,
+                reason=change.reason,
+            )
+    return ReadModel(decision, tuple(sorted(actions.values(), key=lambda row: row.position)))
