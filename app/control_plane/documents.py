@@ -105,7 +105,9 @@ def read_documents(folder: Path) -> Documents:
     """
     problems: list[Problem] = []
     if not folder.is_dir():
-        raise DocumentError([Problem(str(folder), "", "there is no such folder", "Name the folder of documents.")])
+        raise DocumentError(
+            [Problem(str(folder), "", "there is no such folder", "Name the folder of documents.")]
+        )
     documents = Documents(
         workflows=_read_kind(folder, "workflows", _workflow, problems),
         agents=_read_kind(folder, "agents", _agent, problems),
@@ -132,7 +134,9 @@ class _VersionFolder:
         self._root = root
         self._problems = problems
         self._files = {
-            file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if not file.is_dir()
+            file.relative_to(folder).as_posix(): file
+            for file in sorted(folder.rglob("*"))
+            if not file.is_dir()
         }
         self._unread = {name for name in self._files if name != "README.md"}
 
@@ -213,7 +217,9 @@ def _versions(root: Path, folder: Path, problems: list[Problem]) -> list[Path]:
                 found.append(version)
             elif version.name != "README.md":
                 place = version.relative_to(root).as_posix()
-                problems.append(Problem(place, "", "it is not the folder of a version", "Name it 1, 2, 3 ..."))
+                problems.append(
+                    Problem(place, "", "it is not the folder of a version", "Name it 1, 2, 3 ...")
+                )
     return found
 
 

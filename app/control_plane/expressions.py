@@ -132,7 +132,11 @@ def _variable_problems(tokens: Sequence[_Token], position: int, variables: Varia
     else:
         fields = members[member]
         offset = 3 if _text(tokens, position + 1) == "." else 4
-        if fields is None or _text(tokens, position + offset) != "." or _text(tokens, position + offset + 2) == "(":
+        if (
+            fields is None
+            or _text(tokens, position + offset) != "."
+            or _text(tokens, position + offset + 2) == "("
+        ):
             return
         field = _text(tokens, position + offset + 1)
         if field not in fields:

@@ -35,9 +35,7 @@ class Findings:
         for reason in check_expression(expression, variables) if expression else ():
             self.add(place, reason, _CORRECT)
 
-    def expressions(
-        self, place: str, expressions: Mapping[str, Expression], variables: Variables
-    ) -> None:
+    def expressions(self, place: str, expressions: Mapping[str, Expression], variables: Variables) -> None:
         """Notes what is wrong with named expressions."""
         for name, expression in expressions.items():
             self.expression(f"{place}.{name}", expression, variables)
@@ -59,10 +57,11 @@ def check_template(template: WorkflowTemplate, path: str, tools: Mapping[str, To
         findings.expression(f"stages.{stage.name}.when", stage.when, variables)
     every = variables_of(template, tools, tuple(stage.name for stage in template.stages))
     findings.expressions("decision", template.decision, every)
-    findings.expression("reason", template.reason, every)
+    decided: Variables = {**every, "decision": dict.fromkeys(template.decision)}
+    findings.expression("reason", template.reason, decided)
     for action in template.actions:
-        findings.expression(f"actions.{action.name}.when", action.when, every)
-        findings.expressions(f"actions.{action.name}.arguments", action.arguments, every)
+        findings.expression(f"actions.{action.name}.when", action.when, decided)
+        findings.expressions(f"actions.{action.name}.arguments", action.arguments, decided)
     return findings.problems
 
 
@@ -241,7 +240,9 @@ def _check_actions(template: WorkflowTemplate, tools: Mapping[str, ToolSpec], fi
 
 def _tool(name: str, place: str, tools: Mapping[str, ToolSpec], findings: Findings) -> ToolSpec | None:
     if name not in tools:
-        findings.add(f"{place}.tool", f"there is no tool {name!r}", f"Name one of {', '.join(sorted(tools))}.")
+        findings.add(
+            f"{place}.tool", f"there is no tool {name!r}", f"Name one of {', '.join(sorted(tools))}."
+        )
     return tools.get(name)
 
 
