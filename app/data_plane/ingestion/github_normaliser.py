@@ -34,6 +34,7 @@ _ISSUES = frozenset(
     {"issues", "issue_comment", "pull_request", "pull_request_review", "pull_request_review_comment"}
 )
 _TITLED = (
+    "pull_request",
     "discussion",
     "release",
     "milestone",
