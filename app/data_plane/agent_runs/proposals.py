@@ -150,8 +150,12 @@ def _fraction(digits: str) -> float:
 
 
 def _first_problem(error: ValidationError) -> Rejection:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    name, *rest = (str(part)[:60] for part in first["loc"] or ("",))
-    indexes = [part for part in rest if part.isdigit()]
-    printable = name.encode("utf-8", "replace").decode()
-    return Rejection(".".join([printable, *indexes]), first["msg"][:300])
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    first = found[0]
+    location = first["loc"] or ("",)
+    # A number failed as a whole one and as a fraction; the second is the one that says what is wrong with it.
+    if len(location) > 1 and isinstance(location[1], str):
+        first = [problem for problem in found if problem["loc"][0] == location[0]][-1]
+        location = location[:1]
+    path = ".".join(str(part)[:60] for part in location)
+    return Rejection(path.encode("utf-8", "replace").decode(), first["msg"][:300])
