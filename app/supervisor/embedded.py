@@ -70,6 +70,19 @@ class EmbeddedServers:
             self.postgresql.stop()
         self._lock.release()
 
+    def stop_orphans_of_a_killed_owner(self) -> list[str]:
+        """End servers that were left in this folder, without starting new ones; returns their names."""
+        self._lock.acquire()
+        try:
+            servers = {"postgresql": self.postgresql, "redis": self.redis}
+            return [
+                name
+                for name, server in servers.items()
+                if server is not None and server.stop_orphan_of_a_killed_owner()
+            ]
+        finally:
+            self._lock.release()
+
     def pids(self) -> dict[str, int]:
         """The servers that run now, by name."""
         servers = {"postgresql": self.postgresql, "redis": self.redis}

@@ -18,11 +18,14 @@ import psutil
 import psycopg
 
 from app.supervisor.errors import MissingBinaryError, ServerStartError
-from app.supervisor.process import Account, Stopping, spawn, stop, stop_orphan
+from app.supervisor.process import Account, Stopping, spawn, stop, stop_orphan, wait_until_gone
 from app.supervisor.run_folder import RunFolder
 
 START_SECONDS = 60.0
 """How long recovery after a crash may take before the start counts as failed."""
+
+BACKEND_SECONDS = 10.0
+"""How long a dead server's backends may take to notice."""
 
 FAST_THEN_IMMEDIATE = (Stopping(signal.SIGINT, 15.0), Stopping(signal.SIGQUIT, 5.0))
 """PostgreSQL's fast shutdown, then its immediate one (PostgreSQL manual, "Shutting Down the Server")."""
@@ -77,7 +80,7 @@ class PostgresqlServer:
         self._folder.logs.mkdir(parents=True, exist_ok=True)
         if not (self._data / "PG_VERSION").exists():
             self._initialise(binaries, account)
-        self._stop_orphan()
+        self.stop_orphan_of_a_killed_owner()
         deadline = time.monotonic() + START_SECONDS
         while not self._try_start(binaries, account, deadline):
             time.sleep(0.2)
@@ -88,7 +91,7 @@ class PostgresqlServer:
         if self._process is not None:
             stop(self._process, FAST_THEN_IMMEDIATE)
             self._process = None
-        _forget_sockets(self._folder)
+            _forget_sockets(self._folder)
 
     def kill(self) -> None:
         """Kill the postmaster as a power cut would, for tests of what comes after."""
@@ -114,23 +117,27 @@ class PostgresqlServer:
                 f"Read {self._log}; remove {self._data} if an earlier attempt was cut short.",
             )
 
-    def _stop_orphan(self) -> None:
-        """End a server whose supervisor was killed; drop a pid file that names somebody else's process.
+    def stop_orphan_of_a_killed_owner(self) -> bool:
+        """End a server whose supervisor was killed; drop a pid file that names another process or a zombie.
 
-        In containers pids repeat, and PostgreSQL takes any live process of that pid for itself.
+        In containers pids repeat, and PostgreSQL takes any live process of that pid for itself. It also reads
+        in that file which shared memory to look at for surviving backends: so first see that there are none.
         """
         pid_file = self._data / "postmaster.pid"
         try:
             orphan = psutil.Process(int(pid_file.read_text().split("\n", 1)[0]))
             ours = Path(orphan.cwd()) == self._data.resolve()
-        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
-            return
-        except psutil.AccessDenied:
+        except (psutil.ZombieProcess, psutil.AccessDenied):
             ours = False
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            return False
         if ours:
             stop_orphan(orphan, FAST_THEN_IMMEDIATE)
-        else:
+        for backend in _working_in(self._data.resolve()):
+            wait_until_gone(backend, BACKEND_SECONDS)
+        if not ours:
             pid_file.unlink(missing_ok=True)
+        return ours
 
     def _try_start(self, binaries: Path, account: Account | None, deadline: float) -> bool:
         """True when ready; False when a dead server's backends have yet to leave the shared memory."""
@@ -217,6 +224,17 @@ def _binaries(account: Account | None) -> Path:
     if account is not None:
         _open_the_way(folder)
     return folder
+
+
+def _working_in(data: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) == data:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
 
 
 def _own(folder: Path, account: Account | None) -> None:

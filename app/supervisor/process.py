@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,58 +117,21 @@ def stop_orphan(orphan: psutil.Process, steps: Sequence[Stopping]) -> None:
     for step in (*steps, Stopping(signal.SIGKILL, 10.0)):
         try:
             orphan.send_signal(step.signal)
-            orphan.wait(step.seconds)
         except psutil.NoSuchProcess:
             return
-        except psutil.TimeoutExpired:
-            continue
-        return
+        if wait_until_gone(orphan, step.seconds):
+            return
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A started process as the run folder remembers it; its creation time guards against a reused pid."""
-
-    name: str
-    pid: int
-    created: float
-
-    def find(self) -> psutil.Process | None:
-        """The process, if this very one still runs."""
+def wait_until_gone(process: psutil.Process, seconds: float) -> bool:
+    """True when it has ended; a zombie has, though the first process of a container may never collect it."""
+    deadline = time.monotonic() + seconds
+    while True:
         try:
-            found = psutil.Process(self.pid)
-            alive = abs(found.create_time() - self.created) < 1.0 and found.status() != psutil.STATUS_ZOMBIE
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                return True
         except psutil.NoSuchProcess:
-            return None
-        return found if alive else None
-
-
-class ProcessRecord:
-    """The file that says which processes were started, so that a later start or ``down`` can find them."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self) -> list[Recorded]:
-        """What was recorded; an unreadable file holds nothing that could be trusted."""
-        try:
-            rows = json.loads(self._path.read_text())
-            return [Recorded(str(row["name"]), int(row["pid"]), float(row["created"])) for row in rows]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return []
-
-    def write(self, processes: Mapping[str, int]) -> None:
-        """Replace the record in one step, so that a kill leaves the old one or the new one."""
-        rows = []
-        for name, pid in processes.items():
-            try:
-                rows.append({"name": name, "pid": pid, "created": psutil.Process(pid).create_time()})
-            except psutil.NoSuchProcess:
-                continue
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps(rows, indent=1))
-        fresh.replace(self._path)
-
-    def clear(self) -> None:
-        """Nothing runs any more."""
-        self._path.unlink(missing_ok=True)
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)

@@ -51,7 +51,7 @@ class RedisServer:
             raise ServerStartError(
                 f"{address.parent} belongs to another user.", "Remove it, or choose another INTERLOCK_HOME."
             )
-        self._stop_orphan()
+        self.stop_orphan_of_a_killed_owner()
         address.unlink(missing_ok=True)
         with self._log.open("ab") as log:
             process = spawn(self._command(binary), cwd=self._folder.redis, output=log)
@@ -73,6 +73,9 @@ class RedisServer:
         if self._process is not None:
             stop(self._process, _POLITELY)
             self._process = None
+            self._forget_files()
+
+    def _forget_files(self) -> None:
         self._pid_file.unlink(missing_ok=True)
         address = self._folder.redis_socket
         address.unlink(missing_ok=True)
@@ -94,14 +97,16 @@ class RedisServer:
             *("--maxmemory-policy", "noeviction", "--daemonize", "no"),
         ]
 
-    def _stop_orphan(self) -> None:
+    def stop_orphan_of_a_killed_owner(self) -> bool:
+        """End a server whose supervisor was killed; True when there was one."""
         try:
             orphan = psutil.Process(int(self._pid_file.read_text()))
             ours = Path(orphan.cwd()) == self._folder.redis.resolve()
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
-            return
+            return False
         if ours:
             stop_orphan(orphan, _POLITELY)
+        return ours
 
     @property
     def _pid_file(self) -> Path:

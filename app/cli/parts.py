@@ -1,0 +1,44 @@
+"""The parts of the service one by one, as containers start them: each is a step or becomes its program."""
+
+from __future__ import annotations
+
+import json as json_text
+import os
+from typing import Annotated
+
+import typer
+
+from app.supervisor.children import Program
+from config import settings, topology
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def migrate(json: Json = False) -> None:
+    """Bring the database to this checkout's schema."""
+    from app.adapters.postgresql.migrate import upgrade
+
+    revision = upgrade(settings.load().effective_database_url)
+    print(json_text.dumps({"revision": revision}) if json else f"The database is at revision {revision}.")
+
+
+def api() -> None:
+    """Serve the HTTP API and the console in this process."""
+    _become("api", topology.api(settings.load()))
+
+
+def beat() -> None:
+    """Run Celery's clock in this process."""
+    chosen = settings.load()
+    chosen.folder.run.mkdir(parents=True, exist_ok=True)
+    _become("beat", topology.beat(chosen))
+
+
+def flower() -> None:
+    """Serve Flower in this process."""
+    _become("flower", topology.flower(settings.load()))
+
+
+def _become(name: str, command: topology.Command) -> None:
+    argv = Program(name, command).command()
+    os.execv(argv[0], argv)  # noqa: S606 - the command line is the topology's

@@ -1,0 +1,185 @@
+"""``up``, ``down`` and ``status``: the whole service on one machine."""
+
+from __future__ import annotations
+
+import json as json_text
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, TypedDict
+
+import psutil
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.plan import whole_service
+from app.supervisor import service
+from app.supervisor.background import start_in_background
+from app.supervisor.record import Recorded
+from config import settings
+from config.settings import CHECKOUT
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+class _Stop:
+    """Set by the first SIGINT or SIGTERM; further ones change nothing, the end is under way."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+
+def up(
+    json: Json = False,
+    detach: Annotated[
+        bool, typer.Option(help="Return when it is ready; it goes on in the background.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option(help="Do not repeat the processes' output here.")] = False,
+    flower: Annotated[bool, typer.Option(help="Run Flower, too.")] = True,
+) -> None:
+    """Run the whole service until Ctrl-C: servers, API, workers, beat and Flower; restart what dies."""
+    chosen = settings.load()
+    if detach:
+        options = () if flower else ("--no-flower",)
+        _show_listens(start_in_background(chosen.folder, CHECKOUT, options), as_json=json)
+        return
+    repeat = not (quiet or json)
+    with _stopping() as stop:
+        whole = service.Service(
+            whole_service(chosen, with_flower=flower), say=_print_line if repeat else _drop, abandoned=stop
+        )
+        with whole:
+            if not stop():
+                _show_listens(whole.listens, as_json=json)
+            while not stop():
+                whole.tick()
+                time.sleep(service.TICK_SECONDS)
+
+
+def down(json: Json = False) -> None:
+    """Stop the service of this run folder, and whatever a killed supervisor left behind."""
+    names = service.down(settings.load().folder)
+    if json:
+        print(json_text.dumps({"stopped": names}))
+    else:
+        print(f"Stopped: {', '.join(names)}." if names else "Nothing was running.")
+
+
+class _Row(TypedDict):
+    name: str
+    pid: int
+    state: str
+    uptime_seconds: float
+    restarts: int
+    memory_mb: float
+
+
+def status(json: Json = False) -> None:
+    """Show what runs in this run folder and where it listens. Exits with 1 when nothing runs."""
+    folder = settings.load().folder
+    record = service.recorded(folder)
+    rows = [_row(entry) for entry in record.processes]
+    running = bool(rows) and rows[0]["state"] == "running"
+    if json:
+        listens = dict(record.listens or {}) if running else {}
+        print(
+            json_text.dumps(
+                {"running": running, "ready": running and record.ready, "listens": listens, "processes": rows}
+            )
+        )
+    elif not rows:
+        print(f"Nothing runs in {folder.home}. Start it with `python -m app up`.")
+    else:
+        _show_rows(rows, record.listens or {})
+    if not running:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _stopping() -> Iterator[_Stop]:
+    stop = _Stop()
+
+    def note(_number: int, _frame: object) -> None:
+        stop.asked = True
+
+    before = {
+        number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_line(name: str, line: str) -> None:
+    sys.stdout.write(f"{name:>14} | {line}\n")
+    sys.stdout.flush()
+
+
+def _drop(_name: str, _line: str) -> None:
+    return
+
+
+def _show_listens(listens: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
+        print(json_text.dumps({"listens": listens}), flush=True)
+        return
+    print("Interlock is up.", flush=True)
+    for name, address in listens.items():
+        print(f"  {name:<11} {address}", flush=True)
+    print("Stop it with Ctrl-C, or `python -m app down`.", flush=True)
+
+
+def _row(entry: Recorded) -> _Row:
+    process = entry.find()
+    return {
+        "name": entry.name,
+        "pid": entry.pid,
+        "state": "gone" if process is None else "running",
+        "uptime_seconds": round(time.time() - entry.created, 1) if process is not None else 0.0,
+        "restarts": entry.restarts,
+        "memory_mb": round(_memory_bytes(process, alone=entry.name == service.SUPERVISOR) / 1e6, 1)
+        if process is not None
+        else 0.0,
+    }
+
+
+def _memory_bytes(process: psutil.Process, *, alone: bool) -> int:
+    """Proportional share (PSS) of a process and its descendants; resident size where there is no PSS."""
+    total = 0
+    try:
+        family = [process] if alone else [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    for member in family:
+        try:
+            memory = member.memory_full_info()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        total += int(getattr(memory, "pss", memory.rss))
+    return total
+
+
+def _show_rows(rows: list[_Row], listens: object) -> None:
+    table = Table("process", "pid", "state", "uptime", "restarts", "memory")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            str(row["pid"]),
+            row["state"],
+            f"{row['uptime_seconds']:.0f} s",
+            str(row["restarts"]),
+            f"{row['memory_mb']:.0f} MB",
+        )
+    console = Console()
+    console.print(table)
+    if isinstance(listens, dict):
+        for name, address in listens.items():
+            console.print(f"{name}: {address}", highlight=False, soft_wrap=True)
