@@ -30,7 +30,15 @@ from app.data_plane.ports import (
 )
 from app.kernel.clock import Clock, to_text
 from app.kernel.errors import InterlockError, TransientError
-from app.kernel.facts import AnyFact, ModelAnswered, ModelAsked, ModelFailed, ProposalMade, Recorded, RunFailed
+from app.kernel.facts import (
+    AnyFact,
+    ModelAnswered,
+    ModelAsked,
+    ModelFailed,
+    ProposalMade,
+    Recorded,
+    RunFailed,
+)
 from app.kernel.release import AgentBundle, Stage
 from interlock.canonical import JsonObject, JsonValue
 
@@ -66,6 +74,7 @@ class Runner:
         clock: Clock,
         *,
         batch_size: int,
+        in_flight: int,
     ) -> None:
         self._store = store
         self._recorder = recorder
@@ -73,6 +82,7 @@ class Runner:
         self._carrier = carrier
         self._clock = clock
         self._batch_size = batch_size
+        self._in_flight = asyncio.Semaphore(in_flight)
 
     async def execute(self, worker: str, run_ids: Sequence[str] = ()) -> tuple[int, int]:
         """Claim runs, ask, record; returns how many were claimed and how many of them failed."""
@@ -128,7 +138,7 @@ class Runner:
             )
             started = self._clock.now()
             try:
-                async with asyncio.timeout(request.timeout_seconds):
+                async with self._in_flight, asyncio.timeout(request.timeout_seconds):
                     answer = await self._providers.open(run.state.release, name).ask(request)
             except TimeoutError:
                 run.facts += [asked, _failed(position, name, TransientError("timed out"), "timed_out")]

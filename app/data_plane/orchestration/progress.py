@@ -24,7 +24,14 @@ from app.data_plane.orchestration.decide import (
 )
 from app.data_plane.orchestration.state import OrchestrationState, evolve
 from app.kernel.errors import DefectError
-from app.kernel.facts import AnyFact, DecisionMade, OrchestrationClosed, StageDecided, StageSkipped, StageStarted
+from app.kernel.facts import (
+    AnyFact,
+    DecisionMade,
+    OrchestrationClosed,
+    StageDecided,
+    StageSkipped,
+    StageStarted,
+)
 from app.kernel.release import ActionTemplate
 from interlock.canonical import JsonObject, JsonValue, digest
 

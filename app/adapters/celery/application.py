@@ -1,0 +1,102 @@
+"""The Celery application of the service: the settings that were found to matter, and nothing else.
+
+Celery carries ids and may lose them: what is due stands in PostgreSQL's work index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from celery import Celery
+from kombu import Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """Where the broker is, and how long it holds an unacknowledged message back from other workers."""
+
+    broker_url: str
+    visibility_timeout_seconds: float
+
+
+def create(
+    transport: Transport,
+    queues: Sequence[str],
+    *,
+    task_modules: Sequence[str],
+    reconcile_seconds: float | None,
+) -> Celery:
+    """The application.
+
+    Args:
+        queues: the declared queues; a message to any other is refused.
+        task_modules: the modules that register tasks, imported when a worker starts.
+        reconcile_seconds: how often beat rings the reconciler; None leaves it out.
+    """
+    application = Celery("interlock", set_as_current=False, include=list(task_modules))
+    application.conf.update(
+        broker_url=transport.broker_url,
+        result_backend=transport.broker_url,
+        broker_transport_options=_transport_options(transport),
+        result_backend_transport_options=_socket_options(),
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        redis_socket_timeout=5.0,
+        redis_socket_connect_timeout=5.0,
+        redis_socket_keepalive=True,
+        redis_backend_health_check_interval=30,
+        result_expires=3600,
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_retry_on_worker_lost=True,
+        task_create_missing_queues=False,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
+        task_queues=[Queue(name) for name in queues],
+        task_default_queue=queues[0],
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        worker_soft_shutdown_timeout=10.0,
+        worker_enable_soft_shutdown_on_idle=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        beat_schedule=_schedule(reconcile_seconds),
+        timezone="UTC",
+    )
+    return application
+
+
+def _transport_options(transport: Transport) -> dict[str, object]:
+    return {
+        "visibility_timeout": transport.visibility_timeout_seconds,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        **_socket_options(),
+    }
+
+
+def _socket_options() -> dict[str, object]:
+    return {
+        "socket_timeout": 5.0,
+        "socket_connect_timeout": 5.0,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+    }
+
+
+def _schedule(seconds: float | None) -> dict[str, dict[str, object]]:
+    if seconds is None:
+        return {}
+    return {
+        "reconcile": {
+            "task": "interlock.maintenance.reconcile",
+            "schedule": seconds,
+            # A ring that nobody heard in time is worth nothing: the next one says the same.
+            "options": {"queue": "maintenance", "expires": seconds * 2},
+        }
+    }

@@ -1,0 +1,94 @@
+"""Doorbells and canvases: how ids travel. Every failure here is survivable, since the work index knows what is due."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import redis
+from celery import Celery, chain, chord, group
+from celery.canvas import Signature
+from celery.exceptions import CeleryError
+from kombu.exceptions import KombuError
+
+from app.data_plane.ports import Queue, StageCanvas
+
+_log = logging.getLogger(__name__)
+
+TASKS: dict[Queue, str] = {
+    Queue.INGESTION: "interlock.ingestion.accept",
+    Queue.ORCHESTRATION: "interlock.orchestration.advance",
+    Queue.AGENT_RUNS: "interlock.agent_runs.execute",
+    Queue.AGGREGATION: "interlock.aggregation.aggregate",
+    Queue.DISPATCH: "interlock.dispatch.deliver",
+    Queue.MAINTENANCE: "interlock.maintenance.reconcile",
+}
+"""The wire names, declared: a moved file loses no message in flight."""
+
+DOORBELL_SECONDS = 5.0
+"""How long a lost doorbell silences the next ones."""
+
+_UNREACHABLE = (redis.RedisError, KombuError, CeleryError, OSError)
+
+
+class CeleryCarrier:
+    """``Carrier`` over Celery. What cannot be sent is logged and left to the reconciler.
+
+    Args:
+        runs_per_message: how many runs one message carries at most.
+    """
+
+    def __init__(self, application: Celery, client: redis.Redis, *, runs_per_message: int) -> None:
+        self._application = application
+        self._redis = client
+        self._runs_per_message = runs_per_message
+
+    def ring(self, queue: Queue) -> None:
+        """Ring the queue's doorbell; while one is waiting, another is not sent."""
+        try:
+            if self._redis.set(_doorbell(queue), 1, nx=True, px=int(DOORBELL_SECONDS * 1000)):
+                self._task(queue, []).apply_async()
+        except _UNREACHABLE as error:
+            _log.warning("the doorbell of %s did not ring (%s)", queue.value, type(error).__name__)
+
+    def answer(self, queue: Queue) -> None:
+        """The doorbell was heard: whatever becomes due from now on may ring again."""
+        try:
+            self._redis.delete(_doorbell(queue))
+        except _UNREACHABLE as error:
+            _log.warning(
+                "the doorbell of %s stays silent for a while (%s)", queue.value, type(error).__name__
+            )
+
+    def send(self, queue: Queue, step_ids: Sequence[str]) -> None:
+        """Ask the queue's workers for these steps."""
+        try:
+            self._task(queue, list(step_ids)).apply_async()
+        except _UNREACHABLE as error:
+            _log.warning(
+                "%d steps were not asked of %s (%s)", len(step_ids), queue.value, type(error).__name__
+            )
+
+    def publish(self, canvas: StageCanvas) -> None:
+        """Publish ``chain(chord(group(runs...), aggregation), dispatch)`` over the batch, all of ids."""
+        size = self._runs_per_message
+        runs = canvas.run_ids
+        header = [
+            self._task(Queue.AGENT_RUNS, list(runs[start : start + size]))
+            for start in range(0, len(runs), size)
+        ]
+        body = self._task(Queue.AGGREGATION, list(canvas.aggregation_ids))
+        sweep = self._task(Queue.DISPATCH, [], list(canvas.orchestration_ids))
+        try:
+            chain(chord(group(header), body), sweep).apply_async()
+        except _UNREACHABLE as error:
+            _log.warning("the canvas of %s was not published (%s)", canvas.stage, type(error).__name__)
+
+    def _task(self, queue: Queue, *arguments: list[str]) -> Signature:
+        return self._application.signature(
+            TASKS[queue], args=arguments, immutable=True, options={"queue": queue.value}
+        )
+
+
+def _doorbell(queue: Queue) -> str:
+    return f"interlock:doorbell:{queue.value}"

@@ -1,0 +1,51 @@
+"""The reading tools, answered from the tenants' reference data: one query for a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.adapters.postgresql.database import Database
+from app.data_plane.ports import LookupRequest
+from app.kernel.errors import DefectError
+from interlock.canonical import JsonObject, JsonValue
+
+DIRECTORY = "directory.lookup"
+
+
+class PostgresqlLookups:
+    """``Lookups`` over the table of reference entries."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def answer(self, requests: Sequence[LookupRequest]) -> list[JsonValue]:
+        """One answer for each request, in order: ``{"found": bool, "entry": {...}}``.
+
+        Raises:
+            DefectError: a request names another tool (publishing refuses those).
+        """
+        for request in requests:
+            if request.tool != DIRECTORY:
+                raise DefectError(f"No lookup answers for the tool {request.tool}.")
+        wanted = [_key(request) for request in requests]
+        found = self._read(sorted(set(wanted)))
+        return [
+            {"found": True, "entry": found[key]} if key in found else {"found": False, "entry": {}}
+            for key in wanted
+        ]
+
+    def _read(self, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], JsonObject]:
+        with self._database.transaction([tenant for tenant, _, _ in keys]) as connection:
+            rows = connection.execute(
+                "SELECT tenant_id, collection, key, value"
+                " FROM unnest(%s::text[], %s::text[], %s::text[]) AS wanted (tenant_id, collection, key)"
+                " JOIN reference_entries USING (tenant_id, collection, key)",
+                [[key[0] for key in keys], [key[1] for key in keys], [key[2] for key in keys]],
+            )
+            return {(row[0], row[1], row[2]): row[3] for row in rows}
+
+
+def _key(request: LookupRequest) -> tuple[str, str, str]:
+    collection, key = request.arguments.get("collection"), request.arguments.get("key")
+    # A key that is no text is in no directory.
+    return (request.tenant_id, str(collection), key if isinstance(key, str) else "")

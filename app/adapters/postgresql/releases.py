@@ -1,0 +1,83 @@
+"""Published releases, as the data plane reads them. They never change, so each is read once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import cast
+
+from pydantic import ValidationError
+
+from app.adapters.postgresql.database import Database
+from app.kernel.errors import PermanentError
+from app.kernel.release import Channel, Release, ToolSpec
+
+
+class ReleaseUnavailableError(PermanentError):
+    """This worker cannot load exactly that release; orchestrations pinned to it wait for one that can."""
+
+    code = "release_unavailable"
+
+
+class PostgresqlReleases:
+    """``Releases`` over PostgreSQL.
+
+    Args:
+        tools: the tools that this worker's code carries; a release that wants another version of one is unavailable.
+    """
+
+    def __init__(self, database: Database, tools: Mapping[str, ToolSpec]) -> None:
+        self._database = database
+        self._tools = tools
+        self._loaded: dict[str, Release] = {}
+        self._lock = threading.Lock()
+
+    def get(self, digest: str) -> Release:
+        """The release of that digest. Raises ReleaseUnavailableError."""
+        release = self._loaded.get(digest)
+        if release is None:
+            release = self._load(digest)
+            with self._lock:
+                self._loaded[digest] = release
+        return release
+
+    def routes(self) -> tuple[tuple[str, Channel, Release], ...]:
+        """The workflows that take events now, with the channel and release that takes them."""
+        with self._database.transaction() as connection:
+            found = connection.execute(
+                "SELECT workflow, channel, release_digest FROM channels WHERE channel = 'stable' ORDER BY workflow"
+            ).fetchall()
+        return tuple((row[0], cast("Channel", row[1]), self.get(row[2])) for row in found)
+
+    def _load(self, digest: str) -> Release:
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT body FROM releases WHERE digest = %s", [digest], binary=True
+            ).fetchone()
+        if row is None:
+            raise ReleaseUnavailableError(
+                f"The release {digest[:12]} is not published here.", "Publish it again from its documents."
+            )
+        try:
+            release = Release.model_validate_json(row[0])
+        except ValidationError as error:
+            raise ReleaseUnavailableError(
+                f"The release {digest[:12]} does not fit this version of Interlock ({error.error_count()} faults).",
+                "Run a worker of the version that published it.",
+            ) from error
+        self._check(release, digest)
+        return release
+
+    def _check(self, release: Release, digest: str) -> None:
+        if release.digest != digest:
+            raise ReleaseUnavailableError(
+                f"The stored release {digest[:12]} reads as {release.digest[:12]}.",
+                "Run a worker of the version that published it; if there is none, the row was changed.",
+            )
+        for name, wanted in release.tools.items():
+            carried = self._tools.get(name)
+            if carried is None or carried.version != wanted.version:
+                raise ReleaseUnavailableError(
+                    f"The release {digest[:12]} wants the tool {name} in version {wanted.version}.",
+                    "Run a worker whose code carries that version.",
+                )

@@ -1,0 +1,124 @@
+"""Published tenants, as the ways in and out read them: their credentials, and where their targets are."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from app.adapters.postgresql.database import Database
+from app.adapters.secrets import Secrets, SecretUnavailableError
+from app.adapters.targets.http import TargetAddress
+from app.control_plane.tenants import Tenant
+from app.data_plane.ingestion.tenants import Credentials, KnownTenants
+from app.kernel.errors import PermanentError
+
+FRESH_SECONDS = 5.0
+"""How long a process may go on with the documents and secrets that it read."""
+
+
+class UnknownTargetError(PermanentError):
+    """The tenant's document names no such target."""
+
+    code = "unknown_target"
+
+
+class TenantDocuments:
+    """The newest published document of each tenant, read again when it is no longer fresh."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._read_at = float("-inf")
+        self._tenants: dict[str, Tenant] = {}
+        self.generation = 0
+        """Counts the readings, so that what is derived from them knows when to derive anew."""
+
+    def all(self) -> dict[str, Tenant]:
+        """By tenant id. Raises TransientError when the database does not answer and nothing fresh is known."""
+        with self._lock:
+            if time.monotonic() - self._read_at > FRESH_SECONDS:
+                with self._database.transaction() as connection:
+                    rows = connection.execute("SELECT tenant_id, document FROM tenants").fetchall()
+                self._tenants = {row[0]: Tenant.model_validate(row[1]) for row in rows}
+                self._read_at = time.monotonic()
+                self.generation += 1
+            return self._tenants
+
+
+class TenantCredentials:
+    """``Tenants`` for ingestion: each document's references, resolved in this process."""
+
+    def __init__(self, documents: TenantDocuments, secrets: Secrets) -> None:
+        self._documents = documents
+        self._secrets = secrets
+        self._lock = threading.Lock()
+        self._known = KnownTenants({})
+        self._generation = -1
+
+    def api_key_tenant(self, key: str) -> str | None:
+        """The tenant that the API key belongs to."""
+        return self._current().api_key_tenant(key)
+
+    def webhook_secrets(self, tenant: str, source: str) -> Sequence[bytes]:
+        """The secrets that the source's signatures may be made with."""
+        return self._current().webhook_secrets(tenant, source)
+
+    def signing_key(self, tenant: str) -> bytes | None:
+        """The key that the tenant's clients sign with."""
+        return self._current().signing_key(tenant)
+
+    def _current(self) -> KnownTenants:
+        tenants = self._documents.all()
+        with self._lock:
+            if self._generation != self._documents.generation:
+                self._known = KnownTenants({name: self._resolve(tenant) for name, tenant in tenants.items()})
+                self._generation = self._documents.generation
+            return self._known
+
+    def _resolve(self, tenant: Tenant) -> Credentials:
+        signing = self._values([tenant.signing_key] if tenant.signing_key else [])
+        return Credentials(
+            api_keys=tuple(self._values(tenant.api_keys)),
+            webhook_secrets={
+                source: tuple(value.encode() for value in self._values(references))
+                for source, references in tenant.webhook_secrets.items()
+            },
+            signing_key=signing[0].encode() if signing else None,
+        )
+
+    def _values(self, references: Sequence[str]) -> list[str]:
+        """The secrets that are there; a credential whose secret is missing opens nothing."""
+        values: list[str] = []
+        for reference in references:
+            try:
+                values.append(self._secrets.resolve(reference))
+            except SecretUnavailableError:
+                continue
+        return values
+
+
+class TenantTargets:
+    """``TargetDirectory`` for dispatch."""
+
+    def __init__(self, documents: TenantDocuments, secrets: Secrets) -> None:
+        self._documents = documents
+        self._secrets = secrets
+
+    def find(self, tenant_id: str, target: str) -> TargetAddress:
+        """The address. Raises UnknownTargetError, SecretUnavailableError."""
+        tenant = self._documents.all().get(tenant_id)
+        found = tenant.targets.get(target) if tenant is not None else None
+        if found is None:
+            raise UnknownTargetError(
+                f"The tenant {tenant_id} has no target {target}.", "Publish a tenant document that names it."
+            )
+        url = found.url if urlsplit(found.url).scheme in {"http", "https"} else self._secrets.resolve(found.url)
+        parts = urlsplit(url)
+        secret = self._secrets.resolve(found.secret) if found.secret is not None else None
+        return TargetAddress(
+            url=url,
+            authorization=f"Bearer {secret}" if secret is not None else None,
+            allowed_origins=frozenset({f"{parts.scheme}://{parts.netloc}"}),
+        )

@@ -1,0 +1,21 @@
+"""Redis clients: every time-out, retry and pool size is ours (redis-py 8 hides a 5 s time-out, retries and a cap of 100)."""
+
+from __future__ import annotations
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+SOCKET_SECONDS = 2.0
+
+
+def connect(url: str, *, most_connections: int = 32) -> redis.Redis:
+    """A client without hidden retries: what fails, fails within ``SOCKET_SECONDS``."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=SOCKET_SECONDS,
+        socket_connect_timeout=SOCKET_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=most_connections,
+        health_check_interval=30,
+    )

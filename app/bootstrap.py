@@ -1,0 +1,176 @@
+"""The composition root: settings in, wired services out. Nothing else reads the configuration and makes adapters."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
+
+import redis
+from celery import Celery
+
+from app.adapters.celery.application import Transport, create
+from app.adapters.celery.carrier import CeleryCarrier
+from app.adapters.event_loop import EventLoop
+from app.adapters.postgresql.database import Database, Role
+from app.adapters.postgresql.lookups import PostgresqlLookups
+from app.adapters.postgresql.releases import PostgresqlReleases
+from app.adapters.postgresql.store import PostgresqlStore
+from app.adapters.postgresql.tenants import TenantCredentials, TenantDocuments, TenantTargets
+from app.adapters.providers.open import PooledProviders
+from app.adapters.redis.connection import connect
+from app.adapters.redis.front_lock import RedisFrontLock
+from app.adapters.secrets import ReferencedSecrets
+from app.adapters.targets.http import HttpTargets
+from app.data_plane.agent_runs.execute import Runner
+from app.data_plane.aggregation.aggregate import Aggregator
+from app.data_plane.dispatch.deliver import Dispatcher
+from app.data_plane.ingestion.accept import IngestionService
+from app.data_plane.orchestration.advance import Advancer
+from app.data_plane.orchestration.reconcile import Reconciler
+from app.data_plane.orchestration.recorder import Recorder
+from app.data_plane.ports import Queue
+from app.data_plane.tools import shipped_tools
+from app.kernel.clock import SystemClock
+from config import settings as configuration
+from config.settings import Settings
+
+T = TypeVar("T")
+
+TASK_MODULES = tuple(f"tasks.{queue.value}" for queue in Queue)
+
+
+def celery_application(settings: Settings) -> Celery:
+    """The Celery application that ``celery -A tasks`` runs."""
+    return create(
+        Transport(settings.broker_url, settings.effective_visibility_timeout_seconds),
+        [queue.value for queue in Queue],
+        task_modules=TASK_MODULES,
+        reconcile_seconds=settings.reconcile_seconds if settings.reconciler else None,
+    )
+
+
+class Services:
+    """One process's services. What a process does not use is never made: an agent_runs worker has no dispatcher."""
+
+    def __init__(self, settings: Settings, application: Celery, role: Role) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.database = Database(settings.effective_database_url, role)
+        self.redis: redis.Redis = connect(settings.effective_redis_url)
+        self.front_lock = RedisFrontLock(self.redis)
+        self.carrier = CeleryCarrier(application, self.redis, runs_per_message=settings.runs_per_message)
+        self.store = PostgresqlStore(self.database, self.clock)
+        self.releases = PostgresqlReleases(self.database, shipped_tools())
+        self.recorder = Recorder(
+            self.store, self.releases, self.carrier, shortcut=settings.worker_shortcut
+        )
+        self.secrets = ReferencedSecrets(os.environ, settings.home)
+        self.tenant_documents = TenantDocuments(self.database)
+        self.tenants = TenantCredentials(self.tenant_documents, self.secrets)
+        self.ingestion = IngestionService(self.store, self.releases, self.carrier, self.front_lock)
+        self.event_loop = EventLoop()
+        self._made: dict[str, object] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The longest request body that the API reads."""
+        return self.settings.max_event_bytes
+
+    def check_ready(self) -> None:
+        """Raises TransientError when events cannot be accepted now."""
+        with self.database.transaction() as connection:
+            connection.execute("SELECT 1 FROM work_index LIMIT 1")
+
+    def worker_name(self) -> str:
+        """Who holds a lease: host, process and thread."""
+        return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident() % 100_000}"
+
+    @property
+    def advancer(self) -> Advancer:
+        """The work of the queue ``orchestration``."""
+        return self._once(
+            "advancer",
+            lambda: Advancer(
+                self.store,
+                self.recorder,
+                PostgresqlLookups(self.database),
+                self.carrier,
+                batch_size=self.settings.batch_size,
+            ),
+        )
+
+    @property
+    def runner(self) -> Runner:
+        """The work of the queue ``agent_runs``."""
+        return self._once(
+            "runner",
+            lambda: Runner(
+                self.store,
+                self.recorder,
+                PooledProviders(self.secrets),
+                self.carrier,
+                self.clock,
+                batch_size=self.settings.batch_size,
+                in_flight=self.settings.agent_runs_in_flight,
+            ),
+        )
+
+    @property
+    def aggregator(self) -> Aggregator:
+        """The work of the queue ``aggregation``."""
+        return self._once(
+            "aggregator",
+            lambda: Aggregator(
+                self.store, self.recorder, self.carrier, batch_size=self.settings.batch_size
+            ),
+        )
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The work of the queue ``dispatch``: the one place that holds targets and their secrets."""
+        return self._once(
+            "dispatcher",
+            lambda: Dispatcher(
+                self.store,
+                self.recorder,
+                HttpTargets(TenantTargets(self.tenant_documents, self.secrets)),
+                self.carrier,
+                batch_size=self.settings.batch_size,
+            ),
+        )
+
+    @property
+    def reconciler(self) -> Reconciler:
+        """The work of the queue ``maintenance``."""
+        return self._once("reconciler", lambda: Reconciler(self.store, self.carrier))
+
+    def close(self) -> None:
+        """Give back connections and threads."""
+        self.event_loop.close()
+        self.database.close()
+        self.redis.close()
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = make()
+            made: T = self._made[name]  # type: ignore[assignment]
+            return made
+
+
+@lru_cache(maxsize=1)
+def worker_services() -> Services:
+    """The services of a Celery worker's process."""
+    settings = configuration.load()
+    return Services(settings, celery_application(settings), "interlock_worker")
+
+
+def api_services() -> Services:
+    """The services of the HTTP API's process."""
+    settings = configuration.load()
+    return Services(settings, celery_application(settings), "interlock_api")

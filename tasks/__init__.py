@@ -1,0 +1,6 @@
+"""Celery's entry points: ``celery -A tasks worker -Q agent_runs``. One file for each queue, a few lines each."""
+
+from app.bootstrap import celery_application
+from config import settings
+
+celery = celery_application(settings.load())

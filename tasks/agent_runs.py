@@ -1,0 +1,23 @@
+"""The queue ``agent_runs``: models are asked."""
+
+from __future__ import annotations
+
+from app.bootstrap import worker_services
+from app.data_plane.ports import Queue
+from tasks import celery
+from tasks.locked import free_ones
+
+
+@celery.task(name="interlock.agent_runs.execute")
+def execute(run_ids: list[str] | None = None) -> str:
+    """Execute these runs, or whatever is due. Never raises for what a run did: failure is a value."""
+    services = worker_services()
+    if not run_ids:
+        services.carrier.answer(Queue.AGENT_RUNS)
+        count, failed = services.event_loop.run(services.runner.execute(services.worker_name()))
+        return f"{count} runs, {failed} failed"
+    with free_ones(services, run_ids) as free:
+        if not free:
+            return "0 runs: another worker is on them"
+        count, failed = services.event_loop.run(services.runner.execute(services.worker_name(), free))
+    return f"{count} runs, {failed} failed"

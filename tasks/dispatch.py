@@ -1,0 +1,29 @@
+"""The queue ``dispatch``: permitted actions are sent."""
+
+from __future__ import annotations
+
+from app.bootstrap import worker_services
+from app.data_plane.ports import Queue
+from tasks import celery
+from tasks.locked import free_ones
+
+
+@celery.task(name="interlock.dispatch.deliver")
+def deliver(action_ids: list[str] | None = None, orchestration_ids: list[str] | None = None) -> str:
+    """Deliver these actions, those of the orchestrations, or whatever is due."""
+    services = worker_services()
+    ids = action_ids or orchestration_ids
+    if not ids:
+        services.carrier.answer(Queue.DISPATCH)
+        count, failed = services.event_loop.run(services.dispatcher.deliver(services.worker_name()))
+        return f"{count} deliveries, {failed} not confirmed"
+    with free_ones(services, ids) as free:
+        if not free:
+            return "0 deliveries: another worker is on them"
+        work = services.dispatcher.deliver(
+            services.worker_name(),
+            action_ids=free if action_ids else (),
+            orchestration_ids=() if action_ids else free,
+        )
+        count, failed = services.event_loop.run(work)
+    return f"{count} deliveries, {failed} not confirmed"

@@ -1,0 +1,16 @@
+"""The queue ``orchestration``: accepted events are taken to their first stage."""
+
+from __future__ import annotations
+
+from app.bootstrap import worker_services
+from app.data_plane.ports import Queue
+from tasks import celery
+
+
+@celery.task(name="interlock.orchestration.advance")
+def advance(step_ids: list[str] | None = None) -> str:
+    """Advance these steps, or whatever is due."""
+    services = worker_services()
+    services.carrier.answer(Queue.ORCHESTRATION)
+    count = services.advancer.advance(services.worker_name(), step_ids or ())
+    return f"{count} orchestrations advanced"
