@@ -130,7 +130,7 @@ class _Compilation:
             if isinstance(provider, ScriptedProvider):
                 users = {key: agent for key, agent in agents.items() if name in agent.providers}
                 place = f"providers/{name}/{provider.version}"
-                self._problems += check_scripted(provider, place, users)
+                self._problems += check_scripted(provider, place, users, self._template)
                 found[name] = _only_rules_of(provider, users)
         return found
 
@@ -177,6 +177,6 @@ class _Compilation:
 
 
 def _only_rules_of(provider: ScriptedProvider, agents: Mapping[str, AgentBundle]) -> ScriptedProvider:
-    """The part of a scripted provider that can answer here: another workflow's rules must not change this digest."""
+    """The rules that can answer here: those of another workflow's agents must not change this digest."""
     rules = tuple(rule for rule in provider.rules if rule.agent in agents)
     return provider.model_copy(update={"rules": rules})

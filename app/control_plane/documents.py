@@ -1,9 +1,9 @@
 """Reads a folder of documents: one folder for each version, old versions beside new ones.
 
 ``workflows/<name>/<version>/workflow.yaml``, ``agents/.../agent.yaml`` with ``instructions.md``,
-``policies/.../policy.cedar``, ``providers/.../provider.yaml`` with the scripted rules in one file for each agent,
-``tenants/.../tenant.yaml`` with ``reference/<collection>.yaml``. What else lies in a version's folder is refused:
-a file that nobody reads is a misunderstanding.
+``policies/.../policy.cedar``, ``providers/.../provider.yaml`` with the scripted rules in a file for each
+agent, ``tenants/.../tenant.yaml`` with ``reference/<collection>.yaml``. What else lies in a version's folder
+is refused: a file that nobody reads is a misunderstanding.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def read_documents(folder: Path) -> Documents:
     """All documents under ``folder``; a kind that has no folder has no documents.
 
     Raises:
-        DocumentError: with every problem of every document that cannot be read, or whose folder's name and version
-            are not its own.
+        DocumentError: with every problem of every document that cannot be read, or whose folder's name and
+            version are not its own.
     """
     problems: list[Problem] = []
     if not folder.is_dir():
@@ -120,7 +120,7 @@ def read_documents(folder: Path) -> Documents:
     return documents
 
 
-class _Unreadable(Exception):
+class _UnreadableError(Exception):
     """A part of a document is missing or broken; its problem is noted."""
 
 
@@ -147,24 +147,27 @@ class _VersionFolder:
     def text(self, name: str) -> str:
         """A file's text."""
         try:
-            return self._bytes(name).decode("utf-8")
+            text = self._bytes(name).decode("utf-8")
         except UnicodeDecodeError:
             raise self.refuse(name, "", "it is not UTF-8", "Save the file as UTF-8.") from None
+        if "\0" in text:
+            raise self.refuse(name, "", "it has a NUL character", "Remove it.")
+        return text
 
     def mapping(self, name: str) -> dict[str, JsonValue]:
         """A YAML file's object."""
         value = read_yaml(self._bytes(name), f"{self.path}/{name}")
         if isinstance(value, Problem):
             self._problems.append(value)
-            raise _Unreadable
+            raise _UnreadableError
         if not isinstance(value, dict):
             raise self.refuse(name, "", "it is not an object of fields", "Write it as `field: value` lines.")
         return value
 
-    def refuse(self, name: str, field_name: str, reason: str, remedy: str) -> _Unreadable:
+    def refuse(self, name: str, field_name: str, reason: str, remedy: str) -> _UnreadableError:
         """Notes a problem of this version."""
         self._problems.append(Problem(f"{self.path}/{name}".rstrip("/"), field_name, reason, remedy))
-        return _Unreadable()
+        return _UnreadableError()
 
     def refuse_unread(self) -> None:
         """Notes each file that is no part of the document."""
@@ -195,7 +198,7 @@ def _read_kind(
         except ValidationError as error:
             problems.extend(from_validation(folder.path, error))
             continue
-        except _Unreadable:
+        except _UnreadableError:
             continue
         folder.refuse_unread()
         key = DocumentKey(kind, folder.name, folder.version)

@@ -1,6 +1,6 @@
 """Checks CEL expressions before they are published: what they name is there when they are evaluated.
 
-The library compiles what it can parse and finds unknown names only when it runs, so the names are checked here.
+The library compiles what it can parse and finds unknown names only when it runs: the names are checked here.
 It has no step limit either: a macro inside a macro is refused, and the kernel caps an expression's length.
 """
 
@@ -131,16 +131,16 @@ def _variable_problems(tokens: Sequence[_Token], position: int, variables: Varia
         yield f"it reads {name}.{member}, which is not there (known here: {_listed(members)})"
     else:
         fields = members[member]
-        offset = 3 if _text(tokens, position + 1) == "." else 4
-        if (
-            fields is None
-            or _text(tokens, position + offset) != "."
-            or _text(tokens, position + offset + 2) == "("
-        ):
-            return
-        field = _text(tokens, position + offset + 1)
-        if field not in fields:
-            yield f"it reads {name}.{member}.{field}, which is not there (known here: {_listed(fields)})"
+        read = _field(tokens, position + (3 if _text(tokens, position + 1) == "." else 4))
+        if fields is not None and read is not None and read not in fields:
+            yield f"it reads {name}.{member}.{read}, which is not there (known here: {_listed(fields)})"
+
+
+def _field(tokens: Sequence[_Token], position: int) -> str | None:
+    """The field that a member is asked for, ``position`` being behind it; None for a function's call."""
+    if _text(tokens, position) != "." or _text(tokens, position + 2) == "(":
+        return None
+    return _text(tokens, position + 1)
 
 
 def _member(tokens: Sequence[_Token], position: int) -> str | None:

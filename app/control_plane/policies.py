@@ -78,7 +78,8 @@ def _record(attributes: Mapping[str, JsonObject]) -> JsonObject:
 def _arguments(tool: ToolSpec) -> JsonObject:
     properties = tool.input_schema.get("properties", {})
     required = tool.input_schema.get("required", [])
-    assert isinstance(properties, Mapping) and isinstance(required, (list, tuple))
+    assert isinstance(properties, Mapping)
+    assert isinstance(required, (list, tuple))
     attributes: dict[str, JsonObject] = {}
     for name, schema in properties.items():
         kind = _cedar_type(schema)
@@ -88,7 +89,7 @@ def _arguments(tool: ToolSpec) -> JsonObject:
 
 
 def _cedar_type(schema: JsonValue) -> JsonObject | None:
-    """The attribute's type; None for what Cedar has no type for (fractions, objects), which no policy can read."""
+    """The attribute's type; None for what Cedar has no type for: no policy can read fractions and objects."""
     if not isinstance(schema, Mapping):
         return None
     kind = schema.get("type")

@@ -1,4 +1,4 @@
-"""A tenant: whose events come in, with which keys, and where its actions go. It holds references, never a secret."""
+"""A tenant: whose events come in, with which keys, and where its actions go; references, never a secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TenantTarget(Frozen):
     secret: SecretRef | None = None
     """Signs or authorises the calls; None where the target needs neither."""
     allow: tuple[str, ...] = ()
-    """Networks (CIDR) that the address may resolve to beside public ones, as ``127.0.0.0/8`` for a local sink."""
+    """Networks (CIDR) it may resolve to, beside public ones: ``127.0.0.0/8`` for a local sink."""
 
 
 class Tenant(Frozen):

@@ -77,21 +77,32 @@ def check_agent(agent: AgentBundle, path: str, stages: Mapping[str, Variables]) 
     return findings.problems
 
 
-def check_scripted(provider: ScriptedProvider, path: str, agents: Mapping[str, AgentBundle]) -> list[Problem]:
-    """What is wrong with a scripted provider's rules for these agents."""
+def check_scripted(
+    provider: ScriptedProvider, path: str, agents: Mapping[str, AgentBundle], template: WorkflowTemplate
+) -> list[Problem]:
+    """What is wrong with a scripted provider's rules for these agents of the template.
+
+    An answer that is an object must be a valid proposal; one that is meant to be invalid is written as text.
+    """
     findings = Findings(path)
     for name, agent in agents.items():
         rules = [rule for rule in provider.rules if rule.agent == name]
         if not rules:
             findings.add(name, "it has no rule for this agent", f"Add {name}.yaml beside it.")
         inputs: Variables = {"inputs": dict.fromkeys(agent.inputs)}
+        schemas = [stage.proposal for stage in template.stages if name in stage.agents]
         for position, rule in enumerate(rules):
-            findings.expression(f"{name}.rules.{position}.when", rule.when, inputs)
+            place = f"{name}.rules.{position}"
+            findings.expression(f"{place}.when", rule.when, inputs)
+            if isinstance(rule.answer, Mapping):
+                reasons = [_misfit(schema, rule.answer) for schema in schemas if not problems(schema)]
+                if reasons and all(reasons):
+                    findings.add(f"{place}.answer", str(reasons[0]), "Correct it, or write it as text.")
     return findings.problems
 
 
 def earlier_stages(template: WorkflowTemplate) -> dict[str, tuple[str, ...]]:
-    """By stage: all stages that are settled before it starts, in the template's order. Cycles and gaps are no error."""
+    """By stage: all that are settled before it starts, in the template's order. Cycles are no error."""
     direct = {stage.name: stage.after for stage in template.stages}
     found: dict[str, tuple[str, ...]] = {}
     for name in direct:
@@ -201,13 +212,20 @@ def _check_against_proposal(stage: Stage, place: str, findings: Findings) -> Non
         findings.add(f"{place}.aggregation.over", "a vote is about fields, and none is named", "Name them.")
     if over and stage.aggregation.rule == "first_valid":
         findings.add(f"{place}.aggregation.over", "'first_valid' takes no vote", "Remove it.")
-    if stage.fallback is not None:
-        try:
-            model_of(stage.proposal).model_validate(stage.fallback)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            reason = f"it does not fit the proposal's schema ({first['loc'][-1]}: {first['msg']})"
-            findings.add(f"{place}.fallback", reason, "Make it a valid proposal.")
+    reason = None if stage.fallback is None else _misfit(stage.proposal, stage.fallback)
+    if reason:
+        findings.add(f"{place}.fallback", reason, "Make it a valid proposal.")
+
+
+def _misfit(schema: Mapping[str, JsonValue], proposal: Mapping[str, JsonValue]) -> str | None:
+    """Why ``proposal`` does not fit ``schema``, which is a supported one."""
+    try:
+        model_of(schema).model_validate(proposal)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        message = first["msg"][0].lower() + first["msg"][1:]
+        return f"it does not fit the proposal's schema ({first['loc'][-1]}: {message})"
+    return None
 
 
 def _check_lookups(template: WorkflowTemplate, tools: Mapping[str, ToolSpec], findings: Findings) -> None:

@@ -1,8 +1,8 @@
-"""The shipped tools, as typed declarations: what they take, what they answer, what they do to the world, which version.
+"""The shipped tools, as typed declarations: what they take, what they answer, what they do to the world.
 
-A declaration is a contract, and a release pins it by its declared version and its schemas, never by its code: raise
-``version`` when the meaning changes. Reading tools are answered by ``ports.Lookups``, the others are carried out by
-``ports.Targets``.
+A declaration is a contract, and a release pins it by its declared version and its schemas, never by its code:
+raise ``version`` when the meaning changes. Reading tools are answered by ``ports.Lookups``, the others are
+carried out by ``ports.Targets``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class LookupResult(Result):
 
 
 class TriageIssue(Arguments):
-    """Labels an issue or a pull request, gives it a priority, and answers it when ``comment`` is not empty."""
+    """Labels an issue or pull request, gives it a priority, and answers it when ``comment`` is not empty."""
 
     repository: ShortText
     number: int = Field(ge=0)
@@ -114,7 +114,7 @@ class RecordReference(Arguments):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One tool's declaration. ``effect``: ``read`` changes nothing, ``write`` changes a target, ``egress`` lets data out."""
+    """One tool; ``effect``: ``read`` changes nothing, ``write`` changes something, ``egress`` sends data."""
 
     name: str
     version: int
@@ -204,7 +204,7 @@ def _schema(
 
 
 def _without_titles(value: JsonValue) -> canonical.JsonValue:
-    """Drops the titles that pydantic derives from names: they say nothing, and its next version may derive others."""
+    """Drops the titles that pydantic derives from names: its next version may derive others."""
     if isinstance(value, dict):
         return {
             key: _without_titles(item)
