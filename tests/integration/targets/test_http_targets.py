@@ -1,0 +1,296 @@
+"""Guards: a receipt tells apart what was taken, what was surely not, and what nobody can know (promise 2)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import replace
+
+import pytest
+
+from app.adapters.secrets import SecretUnavailableError
+from app.adapters.targets.connection import MAX_ANSWER_BYTES
+from app.adapters.targets.http import HttpTargets, TargetAddress
+from app.data_plane.ports import Delivery, Receipt
+from tests.integration.scripted_server import Behaviour, Exchange, ScriptedServer, scripted_server
+
+DELIVERY = Delivery(
+    tenant_id="demo",
+    target="tracker",
+    action_id="act_1",
+    orchestration_id="orc_1",
+    event_id="e-1",
+    tool="github.label",
+    idempotency_key="key_1",
+    arguments=b'{"labels":["bug"]}',
+    timeout_seconds=5.0,
+    attempt=1,
+    traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+)
+
+
+class OneAddress:
+    """Every target of every tenant is at one address."""
+
+    def __init__(self, address: TargetAddress) -> None:
+        self._address = address
+
+    def find(self, tenant_id: str, target: str) -> TargetAddress:
+        return self._address
+
+
+def targets_at(url: str, **options: object) -> HttpTargets:
+    address = TargetAddress(url, authorization="Bearer s3cret", allowed_origins=frozenset({url}))
+    return HttpTargets(OneAddress(address), **options)  # type: ignore[arg-type]
+
+
+def deliver_to(behaviour: Behaviour, delivery: Delivery = DELIVERY) -> tuple[Receipt, ScriptedServer]:
+    async def run() -> tuple[Receipt, ScriptedServer]:
+        async with scripted_server(behaviour) as server:
+            targets = targets_at(server.url)
+            [receipt] = await targets.deliver([delivery])
+            await targets.close()
+            return receipt, server
+
+    return asyncio.run(run())
+
+
+def answers(raw: str) -> Behaviour:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.answer(raw)
+
+    return answer
+
+
+def answers_and_closes(raw: str) -> Behaviour:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.answer(raw)
+        exchange.writer.close()
+
+    return answer
+
+
+def test_the_target_sees_the_key_the_correlation_keys_and_the_arguments_as_they_are() -> None:
+    receipt, server = deliver_to(answers("HTTP/1.1 201 Created\nContent-Length: 2\n\n{}"))
+    assert receipt == Receipt("confirmed", http_status=201, body=b"{}")
+    request_line, *lines = server.heads[0].strip().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert request_line == "POST /v1/effects/github.label HTTP/1.1"
+    assert headers["Idempotency-Key"] == "key_1"
+    assert headers["Interlock-Tenant"] == "demo"
+    assert headers["Interlock-Orchestration"] == "orc_1"
+    assert headers["traceparent"] == DELIVERY.traceparent
+    assert headers["Authorization"] == "Bearer s3cret"
+    assert headers["Host"] == f"127.0.0.1:{server.port}"
+    assert server.bodies == [DELIVERY.arguments]
+
+
+@pytest.mark.parametrize(
+    ("status", "extra", "outcome", "wait"),
+    [
+        ("200 OK", "", "confirmed", None),
+        ("301 Moved\nLocation: http://127.0.0.1:9/", "", "refused", None),
+        ("400 Bad", "", "refused", None),
+        ("404 Not Found", "", "refused", None),
+        ("408 Timeout", "", "retry", None),
+        ("422 No", "", "refused", None),
+        ("425 Too Early", "", "retry", None),
+        ("429 Busy", "Retry-After: 7\n", "retry", 7.0),
+        ("429 Busy", "", "retry", None),
+        ("500 Oops", "", "unknown", None),
+        ("502 Bad Gateway", "", "unknown", None),
+        ("503 Down", "Retry-After: 0\n", "retry", 0.0),
+        ("503 Down", "", "unknown", None),
+    ],
+)
+def test_each_status_has_its_outcome(status: str, extra: str, outcome: str, wait: float | None) -> None:
+    receipt, server = deliver_to(answers(f"HTTP/1.1 {status}\n{extra}Content-Length: 0\n\n"))
+    assert (receipt.outcome, receipt.retry_after_seconds) == (outcome, wait)
+    assert receipt.http_status == int(status[:3])
+    assert len(server.heads) == 1, "one delivery is one request: nothing is retried or followed in hiding"
+
+
+def test_a_target_that_applied_the_key_before_says_so() -> None:
+    receipt, _ = deliver_to(answers("HTTP/1.1 200 OK\nIdempotent-Replayed: true\nContent-Length: 0\n\n"))
+    assert receipt.repeated
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n",
+        "HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
+    ],
+)
+def test_the_framings_of_http_are_understood(raw: str) -> None:
+    receipt, _ = deliver_to(answers(raw))
+    assert receipt == Receipt("confirmed", http_status=200, body=b"hello")
+
+
+def test_a_body_without_a_length_ends_where_the_connection_does() -> None:
+    receipt, _ = deliver_to(answers_and_closes("HTTP/1.1 200 OK\n\nhello"))
+    assert receipt == Receipt("confirmed", http_status=200, body=b"hello")
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "reason"),
+    [
+        ("", 0, "connection_lost"),
+        ("HTTP/1.1 200", 0, "connection_lost"),
+        ("HTTP/1.1 200 OK\nContent-Length: 10\n\nhal", 200, "connection_lost"),
+        ("SSH-2.0-OpenSSH\n", 0, "malformed_answer"),
+        ("HTTP/1.1 200 OK\nX: " + "x" * 2 * MAX_ANSWER_BYTES, 0, "malformed_answer"),
+    ],
+)
+def test_sent_without_a_whole_answer_is_unknown(raw: str, status: int, reason: str) -> None:
+    """The effect may have happened: it must never look like something that can simply be sent again."""
+    receipt, _ = deliver_to(answers_and_closes(raw))
+    assert receipt == Receipt("unknown", http_status=status, reason=reason)
+
+
+def test_a_target_that_hangs_is_unknown_and_sees_the_connection_close() -> None:
+    async def run() -> Receipt:
+        async with scripted_server(Exchange.wait_until_the_client_closes) as server:
+            [receipt] = await targets_at(server.url).deliver([replace(DELIVERY, timeout_seconds=0.1)])
+            await asyncio.wait_for(server.closed_by_client.wait(), 5)
+            return receipt
+
+    assert asyncio.run(run()) == Receipt("unknown", reason="timed_out")
+
+
+def test_an_oversized_answer_is_cut_and_its_status_counts() -> None:
+    size = 3 * MAX_ANSWER_BYTES
+    receipt, _ = deliver_to(answers(f"HTTP/1.1 200 OK\nContent-Length: {size}\n\n" + "x" * size))
+    assert receipt.outcome == "confirmed"
+    assert len(receipt.body) <= MAX_ANSWER_BYTES
+
+
+def test_a_second_answer_to_one_request_is_not_taken_for_the_next_ones() -> None:
+    """A desynchronised connection must not give one action's answer to another."""
+
+    async def run() -> tuple[list[Receipt], int]:
+        async def twice(exchange: Exchange) -> None:
+            one = "HTTP/1.1 201 Created\nContent-Length: 0\n\n"
+            await exchange.answer(one + one.replace("201 Created", "409 Conflict"))
+
+        async with scripted_server(twice) as server:
+            targets = targets_at(server.url)
+            receipts = [(await targets.deliver([DELIVERY]))[0] for _ in range(2)]
+            await targets.close()
+            return receipts, server.connections
+
+    receipts, connections = asyncio.run(run())
+    assert [receipt.http_status for receipt in receipts] == [201, 201]
+    assert connections == 2
+
+
+def test_nothing_sent_may_be_tried_again() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        [receipt] = asyncio.run(targets_at(url).deliver([DELIVERY]))
+    assert receipt == Receipt("retry", reason="connection_refused")
+
+
+def test_a_name_that_is_nobodys_was_not_sent_either() -> None:
+    [receipt] = asyncio.run(targets_at("http://nobody.invalid").deliver([DELIVERY]))
+    assert receipt == Receipt("retry", reason="name_not_resolved")
+
+
+def test_a_failed_tls_handshake_was_not_sent_either() -> None:
+    async def run() -> tuple[Receipt, list[str]]:
+        async with scripted_server(answers("never")) as server:
+            [receipt] = await targets_at(f"https://127.0.0.1:{server.port}").deliver([DELIVERY])
+            return receipt, server.heads
+
+    receipt, heads = asyncio.run(run())
+    assert receipt.outcome == "retry"
+    assert heads == []
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "reason"),
+    [
+        ("http://127.0.0.1:9", "http://127.0.0.1:10", "origin_not_allowed"),
+        ("http://127.0.0.1:9", "https://127.0.0.1:9", "origin_not_allowed"),
+        ("http://allowed.example@127.0.0.1:9", "http://127.0.0.1:9", "invalid_address"),
+        ("file:///etc/passwd", "file://", "invalid_address"),
+        ("http://127.0.0.1:99999", "http://127.0.0.1:99999", "invalid_address"),
+    ],
+)
+def test_what_the_tenant_does_not_allow_is_refused_before_a_connection(
+    url: str, allowed: str, reason: str
+) -> None:
+    directory = OneAddress(TargetAddress(url, allowed_origins=frozenset({allowed})))
+    [receipt] = asyncio.run(HttpTargets(directory).deliver([DELIVERY]))
+    assert receipt == Receipt("refused", reason=reason)
+
+
+def test_no_value_can_add_a_header() -> None:
+    hostile = replace(DELIVERY, tenant_id="demo\r\nX-Admin: yes")
+    receipt, server = deliver_to(answers("HTTP/1.1 200 OK\nContent-Length: 0\n\n"), hostile)
+    assert receipt == Receipt("refused", reason="invalid_header")
+    assert server.heads == []
+
+
+def test_a_secret_that_is_not_there_refuses_the_delivery_and_no_other() -> None:
+    class WithoutSecret(OneAddress):
+        def find(self, tenant_id: str, target: str) -> TargetAddress:
+            if target == "broken":
+                raise SecretUnavailableError("The secret env:X is not there.")
+            return super().find(tenant_id, target)
+
+    async def run() -> list[Receipt]:
+        async with scripted_server(answers("HTTP/1.1 200 OK\nContent-Length: 0\n\n")) as server:
+            targets = HttpTargets(
+                WithoutSecret(TargetAddress(server.url, allowed_origins=frozenset({server.url})))
+            )
+            receipts = await targets.deliver([replace(DELIVERY, target="broken"), DELIVERY])
+            await targets.close()
+            return receipts
+
+    broken, whole = asyncio.run(run())
+    assert broken == Receipt("refused", reason="secret_unavailable")
+    assert whole.outcome == "confirmed"
+
+
+def test_a_batch_is_sent_at_once_and_answered_in_order_over_at_most_the_permitted_connections() -> None:
+    """Each request waits until three are in flight: a sequential client would never be answered."""
+
+    async def run() -> tuple[list[Receipt], int]:
+        together = asyncio.Barrier(3)
+
+        async def answer(exchange: Exchange) -> None:
+            await asyncio.wait_for(together.wait(), 5)
+            await exchange.answer(
+                f"HTTP/1.1 200 OK\nContent-Length: {len(exchange.body)}\n\n{exchange.body.decode()}"
+            )
+
+        async with scripted_server(answer) as server:
+            targets = targets_at(server.url, concurrency=3)
+            batch = [replace(DELIVERY, arguments=b"%d" % number) for number in range(12)]
+            receipts = await targets.deliver(batch)
+            await targets.close()
+            return receipts, server.connections
+
+    receipts, connections = asyncio.run(run())
+    assert [receipt.body for receipt in receipts] == [b"%d" % number for number in range(12)]
+    assert connections == 3
+
+
+def test_a_connection_that_the_target_closed_while_idle_is_not_used_again() -> None:
+    async def run() -> list[str]:
+        async with scripted_server(answers_and_closes("HTTP/1.1 200 OK\nContent-Length: 0\n\n")) as server:
+            targets = targets_at(server.url)
+            outcomes = []
+            for _ in range(3):
+                [receipt] = await targets.deliver([DELIVERY])
+                outcomes.append(receipt.outcome)
+                await asyncio.sleep(0.02)
+            return outcomes
+
+    assert asyncio.run(run()) == ["confirmed"] * 3
+
+
+def test_a_secret_is_in_no_representation() -> None:
+    assert "s3cret" not in repr(TargetAddress("http://x", authorization="s3cret"))
