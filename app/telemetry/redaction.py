@@ -45,13 +45,13 @@ _RULES = (
     _rule("://", r"(?<=://)[^\s/:@\"']{0,256}:[^\s/@\"']{1,256}(?=@)"),
     _rule(
         "bearer basic",
-        r"\b(bearer|basic)\s{1,4}(?!\[redacted)[A-Za-z0-9._~+/=-]{8,8192}",
+        r"\b((?i:bearer|basic))\s{1,4}(?!\[redacted)(?=\S{0,8192}?[0-9A-Z=])[A-Za-z0-9._~+/=-]{8,8192}",
         rf"\1 {REDACTED}",
-        re.IGNORECASE,
     ),
     _rule(
         "password passwd pwd secret token api_key api-key apikey credential",
-        r"(?<![A-Za-z])((?:[A-Za-z0-9]{1,30}[_-]){0,4}(?:password|passwd|pwd|secret|token|api[_-]?key|credential)s?"
+        r"(?<![A-Za-z])((?:[A-Za-z0-9]{1,30}[_-]){0,4}"
+        r"(?:password|passwd|pwd|secret|token|api[_-]?key|credential)s?"
         r"[\"']{0,2}\s{0,4}[:=]\s{0,4}[\"']{0,2})(?!\[redacted)[^\s\"',;&<>{}\[\]()]{4,4096}",
         rf"\1{REDACTED}",
         re.IGNORECASE,
@@ -104,5 +104,5 @@ def _text(value: object) -> str:
         return value.decode("utf-8", "replace")
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 - a boundary: a value whose text cannot be had must not cost its log line
+    except Exception:  # noqa: BLE001 - a value without a text must not cost its log line
         return f"<{type(value).__name__} without text>"

@@ -51,6 +51,7 @@ class ScriptedServer:
     heads: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     connections: int = 0
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     closed_by_client: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -74,6 +75,7 @@ async def scripted_server(behaviour: Behaviour) -> AsyncIterator[ScriptedServer]
                 body = await reader.readexactly(length)
                 seen.heads.append(head)
                 seen.bodies.append(body)
+                seen.asked.set()
                 await behaviour(Exchange(head, body, reader, writer, seen))
                 if writer.is_closing():
                     break

@@ -95,8 +95,8 @@ def configure(options: TracingOptions) -> Tracing:
 class SpanFile(SpanExporter):
     """Appends spans to a file, a JSON object a line, redacted; the file is made with the first span.
 
-    Each line has ``name``, ``trace_id``, ``span_id``, ``parent_span_id`` (empty at a root), ``start`` and ``end``
-    (nanoseconds since the epoch), ``status``, ``attributes``, ``links`` and ``service``.
+    Each line has ``name``, ``trace_id``, ``span_id``, ``parent_span_id`` (empty at a root), ``start`` and
+    ``end`` (nanoseconds since the epoch), ``status``, ``attributes``, ``links`` and ``service``.
     """
 
     def __init__(self, path: Path, service: str, max_bytes: int) -> None:

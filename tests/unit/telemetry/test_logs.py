@@ -1,0 +1,94 @@
+"""Guards: every line is one JSON object with the four keys on it, and no secret, whoever logs it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from app.telemetry.logs import LogFormat, configure_logs, correlated, get_logger
+from app.telemetry.tracing import Keys
+
+TOKEN = "ghp_" + "a1B2" * 9
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def logged(log_format: LogFormat = "json") -> io.StringIO:
+    stream = io.StringIO()
+    configure_logs(log_format=log_format, stream=stream, service="agent_runs")
+    return stream
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_one_json_object_with_the_four_keys() -> None:
+    stream = logged()
+    with correlated(Keys("demo", "e-1", "orc_1", "run_1")):
+        get_logger("app.x").info("run finished", tokens=3)
+    get_logger("app.x").warning("outside")
+    inside, outside = lines(stream)
+    assert inside.pop("timestamp")
+    assert inside == {
+        "event": "run finished",
+        "tokens": 3,
+        "level": "info",
+        "logger": "app.x",
+        "service": "agent_runs",
+        "tenant_id": "demo",
+        "event_id": "e-1",
+        "orchestration_id": "orc_1",
+        "run_id": "run_1",
+    }
+    assert "run_id" not in outside
+
+
+def test_the_standard_librarys_loggers_pass_the_same_way() -> None:
+    stream = logged()
+    with correlated(Keys("demo")):
+        logging.getLogger("celery.worker").error("lost %s", TOKEN)
+    [line] = lines(stream)
+    assert (line["tenant_id"], line["logger"], line["event"]) == ("demo", "celery.worker", "lost [redacted]")
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_secret_is_in_any_line(log_format: LogFormat) -> None:
+    """In the message, in a value, under a telling name, and in an exception with its traceback."""
+    stream = logged(log_format)
+    log = get_logger("app.x")
+    log.info(f"message {TOKEN}", value={"deep": [TOKEN]}, password="hunter2")
+    try:
+        raise ValueError(f"failed with {TOKEN}")
+    except ValueError:
+        log.exception("it failed")
+        logging.getLogger("x").exception("it failed there too")
+    text = stream.getvalue()
+    assert "[redacted]" in text
+    assert "failed with" in text
+    assert TOKEN not in text
+    assert "hunter2" not in text
+
+
+def test_what_is_not_json_does_not_cost_the_line() -> None:
+    stream = logged()
+    get_logger("app.x").info("odd", huge=2**70, lone="\ud800", thing=object(), key={1: b"\xff"})
+    assert len(lines(stream)) == 1
+
+
+def test_levels_below_the_configured_one_are_silent() -> None:
+    stream = logged()
+    get_logger("app.x").debug("nothing")
+    assert stream.getvalue() == ""

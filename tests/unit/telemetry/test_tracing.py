@@ -1,0 +1,196 @@
+"""Guards: one orchestration is one trace with the four keys on its spans, and an unsampled one costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from opentelemetry import context, trace
+
+from app.adapters.opentelemetry.exporters import TracingOptions, configure, read_spans
+from app.kernel.errors import PermanentError
+from app.telemetry import tracing
+from app.telemetry.tracing import Attributes, Keys
+
+KEYS = Keys("demo", "e-1", "orc_1", "run_1")
+Spans = dict[str, dict[str, object]]
+
+
+class Traced:
+    """A process's tracing, and what it has written."""
+
+    def __init__(self, home: Path, ratio: float = 1.0) -> None:
+        self._home = home
+        self.running = configure(TracingOptions("agent_runs", home, ratio))
+
+    def spans(self) -> Spans:
+        self.running.flush()
+        return {str(line["name"]): dict(line) for line in read_spans(self._home)}
+
+
+@pytest.fixture
+def traced(tmp_path: Path) -> Iterator[Traced]:
+    started = Traced(tmp_path)
+    yield started
+    started.running.shutdown()
+
+
+def test_steps_in_other_processes_continue_the_trace_by_the_rows_traceparent(traced: Traced) -> None:
+    with tracing.span("ingestion", Keys("demo", "e-1")) as root:
+        row = tracing.traceparent_of(root)
+    with tracing.span("invoke_agent triager", KEYS, parent=row), tracing.span("chat m", KEYS):
+        pass
+    found = traced.spans()
+    assert {span["trace_id"] for span in found.values()} == {found["ingestion"]["trace_id"]}
+    assert found["ingestion"]["parent_span_id"] == ""
+    assert found["invoke_agent triager"]["parent_span_id"] == found["ingestion"]["span_id"]
+    assert found["chat m"]["parent_span_id"] == found["invoke_agent triager"]["span_id"]
+
+
+def test_the_known_correlation_keys_are_on_the_span(traced: Traced) -> None:
+    with tracing.span("a", KEYS, attributes={"x": 1}), tracing.span("b", Keys("demo")):
+        pass
+    found = traced.spans()
+    assert found["a"]["attributes"] == {
+        "tenant_id": "demo",
+        "event_id": "e-1",
+        "orchestration_id": "orc_1",
+        "run_id": "run_1",
+        "x": 1,
+    }
+    assert found["b"]["attributes"] == {"tenant_id": "demo"}
+
+
+def test_a_batch_is_a_trace_of_its_own_that_is_linked(traced: Traced) -> None:
+    with tracing.span("ingestion", KEYS) as root:
+        row = tracing.traceparent_of(root)
+        assert row is not None
+        with tracing.batch_span("agent_runs", 2, [row, "00-" + "1" * 32 + "-" + "2" * 16 + "-00"]):
+            pass
+    found = traced.spans()
+    batch = found["batch agent_runs"]
+    assert batch["parent_span_id"] == ""
+    assert batch["trace_id"] != found["ingestion"]["trace_id"]
+    assert batch["links"] == [
+        {"trace_id": found["ingestion"]["trace_id"], "span_id": found["ingestion"]["span_id"]}
+    ]
+
+
+def test_what_is_over_can_be_recorded_with_its_times(traced: Traced) -> None:
+    with tracing.span("ingestion", KEYS) as root:
+        row = tracing.traceparent_of(root)
+    after = tracing.record("aggregation", KEYS, parent=row, start_ns=5, end_ns=9, attributes={"x": "y"})
+    found = traced.spans()["aggregation"]
+    assert (found["start"], found["end"]) == (5, 9)
+    assert after is not None
+    assert after[36:52] == found["span_id"]
+
+
+def test_an_error_leaves_its_code_and_not_its_text(traced: Traced) -> None:
+    with pytest.raises(PermanentError), tracing.span("dispatch", KEYS):
+        raise PermanentError("hunter2 is wrong")
+    found = traced.spans()["dispatch"]
+    assert found["status"] == "error"
+    assert found["attributes"]["error.type"] == "invalid"  # type: ignore[index]
+    assert "hunter2" not in str(found)
+
+
+def test_attributes_are_redacted_and_oddities_do_not_cost_the_span(traced: Traced) -> None:
+    with tracing.span("a", KEYS, attributes={"note": "ghp_" + "a1B2" * 9, "huge": 2**70}):
+        pass
+    assert traced.spans()["a"]["attributes"]["note"] == "[redacted]"  # type: ignore[index]
+
+
+def never() -> Attributes:
+    raise AssertionError("attributes were computed for a span that nobody records")
+
+
+def test_an_unsampled_trace_stays_unsampled_and_computes_nothing(tmp_path: Path) -> None:
+    traced = Traced(tmp_path, ratio=0.0)
+    with tracing.span("ingestion", KEYS, attributes=never) as root:
+        row = tracing.traceparent_of(root)
+    assert row is not None
+    assert row.endswith("-00")
+    with tracing.span("run", KEYS, parent=row, attributes=never) as run:
+        assert tracing.traceparent_of(run) == row
+    assert tracing.record("over", KEYS, parent=row, start_ns=1, end_ns=2) == row
+    assert traced.spans() == {}
+    traced.running.shutdown()
+
+
+def test_without_tracing_spans_are_harmless() -> None:
+    with tracing.span("a", KEYS, attributes=never) as nothing:
+        assert tracing.traceparent_of(nothing) is None
+        assert tracing.current_traceparent() is None
+
+
+def test_concurrent_runs_on_one_loop_do_not_mix_their_traces(traced: Traced) -> None:
+    async def run(number: int) -> None:
+        with tracing.span(f"run {number}", KEYS):
+            await asyncio.sleep(0)
+            with tracing.span(f"chat {number}", KEYS):
+                await asyncio.sleep(0)
+
+    async def all_runs() -> None:
+        await asyncio.gather(*(run(number) for number in range(5)))
+
+    asyncio.run(all_runs())
+    found = traced.spans()
+    for number in range(5):
+        assert found[f"chat {number}"]["parent_span_id"] == found[f"run {number}"]["span_id"]
+
+
+def test_a_failed_publish_leaves_no_span_current(traced: Traced) -> None:
+    """Celery's instrumentation ends its span only when the publish succeeds."""
+
+    def publish() -> None:
+        leaked = trace.NonRecordingSpan(trace.SpanContext(1, 1, is_remote=False))
+        context.attach(trace.set_span_in_context(leaked))
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError), tracing.publishing():
+        publish()
+    assert tracing.current_traceparent() is None
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", True),
+        (" 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00 ", True),
+        ("00-00000000000000000000000000000000-b7ad6b7169203331-01", False),
+        ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", False),
+        ("nonsense", False),
+        (None, False),
+    ],
+)
+def test_only_a_valid_traceparent_is_accepted_from_outside(header: str | None, kept: bool) -> None:
+    assert (tracing.accepted_traceparent(header) is not None) == kept
+
+
+def test_the_file_of_spans_is_bounded(tmp_path: Path) -> None:
+    running = configure(TracingOptions("api", tmp_path, max_file_bytes=2_000))
+    for _ in range(20):
+        with tracing.span("a", KEYS):
+            pass
+        running.flush()
+    running.shutdown()
+    files = list((tmp_path / "spans").iterdir())
+    assert len(files) == 2
+    assert all(file.stat().st_size <= 2_000 for file in files)
+
+
+def test_a_missing_otlp_package_is_a_warning_that_says_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(TracingOptions("api", tmp_path, otlp_endpoint="http://127.0.0.1:4318")).shutdown()
+    assert "opentelemetry-exporter-otlp-proto-http is not installed" in caplog.text
+
+
+def test_shutting_down_twice_is_harmless(tmp_path: Path) -> None:
+    running = configure(TracingOptions("api", tmp_path))
+    running.shutdown()
+    running.shutdown()
+    running.flush()
