@@ -26,7 +26,7 @@ from app.supervisor.run_folder import RunFolder
 READY_SECONDS = 60.0
 """How long after their start the listening programs may take to listen."""
 
-ORPHAN_SECONDS = 10.0
+ORPHAN_SECONDS = 5.0
 """How long what a killed supervisor left behind may take to end after SIGTERM."""
 
 DOWN_SECONDS = 60.0
