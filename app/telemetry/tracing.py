@@ -171,9 +171,8 @@ def _start(
     linked = [Link(found) for found in map(_span_context, links) if found is not None]
     started = _Installed.tracer.start_span(name, context=within, links=linked, start_time=start_ns)
     if started.is_recording():
-        started.set_attributes(keys.named())
-        if attributes is not None:
-            started.set_attributes(attributes() if callable(attributes) else attributes)
+        more = attributes() if callable(attributes) else attributes or {}
+        started.set_attributes({**more, **keys.named()})
     return started
 
 

@@ -1,4 +1,4 @@
-"""Guards: one orchestration is one trace with the four keys on its spans, and an unsampled one costs nothing."""
+"""Guards: an orchestration is one trace with the four keys on its spans; unsampled, it costs nothing."""
 
 from __future__ import annotations
 
