@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from http import HTTPStatus
 
@@ -14,9 +13,10 @@ from starlette.exceptions import HTTPException
 
 from app.data_plane.ingestion.errors import InvalidEventError
 from app.kernel.errors import Fate, InterlockError, TransientError
+from app.telemetry.logs import get_logger
 from interlock.errors import InvalidInputError
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -72,10 +72,13 @@ async def _on_interlock_error(_: Request, error: Exception) -> JSONResponse:
     headers: dict[str, str] = {}
     if error.http_status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
+    if error.http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        # Otherwise the server reads the rest of the body, only to drop it.
+        headers["Connection"] = "close"
     if isinstance(error, TransientError):
         headers["Retry-After"] = str(math.ceil(error.retry_after_seconds or 1))
     if error.fate is Fate.DEFECT:
-        _log.error("a request met a defect: %s", error)
+        _log.error("a request met a defect", code=error.code, reason=str(error))
     return _respond(problem(error), headers)
 
 
@@ -104,5 +107,5 @@ async def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_defect(_: Request, error: Exception) -> JSONResponse:
-    _log.error("a request met a defect: %s", type(error).__name__, exc_info=error)
+    _log.error("a request met a defect", exc_info=error)
     return _respond(_problem(500, "defect", "Interlock failed.", "Look at the service's log."))

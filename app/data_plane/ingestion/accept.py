@@ -5,9 +5,8 @@ Whoever gets an answer from here may forget the event: it is in the store.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.data_plane.ingestion.errors import EventConflictError, InvalidEventError, RoutedElsewhereError
@@ -22,15 +21,19 @@ from app.data_plane.ports import (
     Outcome,
     Queue,
     Releases,
+    Route,
     Store,
 )
 from app.kernel.errors import InterlockError, PermanentError
+from app.telemetry import naming, tracing
+from app.telemetry.logs import get_logger
+from app.telemetry.tracing import Keys
 from interlock.canonical import canonical_bytes
 from interlock.envelope import Envelope
 from interlock.errors import InvalidInputError
 from interlock.identity import event_key, orchestration_id
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 LOCK_SECONDS = 30.0
 """How long a key stays locked when whoever took it dies: longer than a commit may take."""
@@ -102,7 +105,10 @@ class IngestionService:
         if any(answer.outcome is Outcome.ACCEPTED for answer in recorded):
             self._ring()
         answers = iter(recorded)
-        return [_answer(item, next(answers)) if isinstance(item, _Prepared) else item for item in prepared]
+        results = [_answer(item, next(answers)) if isinstance(item, _Prepared) else item for item in prepared]
+        for submission, result in zip(submissions, results, strict=True):
+            _tell(submission.envelope, result)
+        return results
 
     def _record(self, prepared: Sequence[_Prepared]) -> list[Acceptance]:
         # The keys nobody holds go first, so that an event in flight elsewhere keeps only itself waiting:
@@ -117,18 +123,25 @@ class IngestionService:
             second = [index for index, item in enumerate(prepared) if item.key not in free]
             found: dict[int, Acceptance] = {}
             for indexes in (first, second):
-                if indexes:
-                    answers = self._store.accept([prepared[index].event for index in indexes])
-                    found.update(zip(indexes, answers, strict=True))
+                answers = self._commit([prepared[index] for index in indexes])
+                found.update(zip(indexes, answers, strict=True))
         finally:
             self._let_go(held)
         return [found[index] for index in range(len(prepared))]
+
+    def _commit(self, prepared: Sequence[_Prepared]) -> list[Acceptance]:
+        if not prepared:
+            return []
+        events = [item.event for item in prepared]
+        parents = [route.traceparent for event in events for route in event.routes if route.traceparent]
+        with tracing.batch_span(Queue.INGESTION, len(events), parents):
+            return self._store.accept(events)
 
     def _hold(self, keys: Sequence[str]) -> Held:
         try:
             return self._lock.acquire(keys, LOCK_SECONDS)
         except (InterlockError, OSError) as error:
-            _log.warning("no lock in front of the store, which is safe and slower: %s", error)
+            _log.warning("no lock in front of the store, which is safe and slower", reason=str(error))
             return Held((), "")
 
     def _let_go(self, held: Held) -> None:
@@ -136,13 +149,13 @@ class IngestionService:
             try:
                 self._lock.release(held)
             except (InterlockError, OSError) as error:
-                _log.warning("a lock in front of the store stays until it ends by itself: %s", error)
+                _log.warning("a lock in front of the store stays until it ends by itself", reason=str(error))
 
     def _ring(self) -> None:
         try:
             self._carrier.ring(Queue.ORCHESTRATION)
         except (InterlockError, OSError) as error:
-            _log.warning("the doorbell did not ring; the reconciler will find the work: %s", error)
+            _log.warning("the doorbell did not ring; the reconciler will find the work", reason=str(error))
 
 
 def _try_to_prepare(submission: Submission, table: Table) -> _Prepared | PermanentError:
@@ -170,9 +183,33 @@ def _prepare(submission: Submission, table: Table) -> _Prepared:
             normalised=canonical_bytes(event.to_json()),
             normaliser=normaliser,
             traceparent=envelope.traceparent,
-            routes=route(envelope, table, submission.workflow),
+            routes=tuple(_traced(envelope, item) for item in route(envelope, table, submission.workflow)),
         ),
     )
+
+
+def _traced(envelope: Envelope, started: Route) -> Route:
+    # The orchestration's trace begins here or continues the sender's; its later spans are below this one.
+    keys = Keys(envelope.tenantid, envelope.id, started.orchestration_id)
+    attributes = {
+        naming.WORKFLOW: started.workflow,
+        naming.RELEASE: started.release,
+        naming.CHANNEL: started.channel,
+    }
+    with tracing.span(
+        naming.SPAN_INGESTION, keys, parent=envelope.traceparent, attributes=attributes
+    ) as span:
+        return replace(started, traceparent=tracing.traceparent_of(span) or envelope.traceparent)
+
+
+def _tell(envelope: Envelope, result: Accepted | PermanentError) -> None:
+    if isinstance(result, PermanentError):
+        keys = Keys(envelope.tenantid, envelope.id)
+        _log.warning("event refused", **keys.named(), type=envelope.type, code=result.code)
+        return
+    for orchestration in result.orchestration_ids or ("",):
+        keys = Keys(envelope.tenantid, envelope.id, orchestration)
+        _log.info("event taken", **keys.named(), type=envelope.type, state=result.state)
 
 
 def _answer(item: _Prepared, recorded: Acceptance) -> Accepted | PermanentError:

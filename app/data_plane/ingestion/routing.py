@@ -50,7 +50,6 @@ def route(envelope: Envelope, table: Table, workflow: str | None = None) -> tupl
             workflow=name,
             release=release.digest,
             channel=channel,
-            traceparent=envelope.traceparent,
         )
         for name, (channel, release) in sorted(chosen.items())
     )

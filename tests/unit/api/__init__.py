@@ -1,0 +1,1 @@
+"""The HTTP API over fakes of what stands behind it."""
