@@ -172,7 +172,7 @@ def output_model(name: str) -> type[BaseModel]:
 
 
 def check_arguments(name: str, arguments: canonical.JsonObject) -> list[str]:
-    """What keeps these arguments from being the tool's, one clause each without their values; empty when nothing does."""
+    """What keeps these arguments from being the tool's, a clause each without their values."""
     tool = _TOOLS.get(name)
     if tool is None:
         return [f"there is no tool {name}"]

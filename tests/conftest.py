@@ -1,0 +1,49 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from app.adapters.postgresql.migrate import upgrade
+from app.supervisor.embedded import EmbeddedServers
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A run folder of the test's own, near the root: a Unix socket's path must be short, and PostgreSQL,
+    which is never root, must be let through every folder above (pytest's own are closed)."""
+    folder = Path(tempfile.mkdtemp(prefix="interlock-test-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def database_url() -> Iterator[str]:
+    """A migrated, empty database that lives as long as the session: the template of the tests' own."""
+    folder = Path(tempfile.mkdtemp(prefix="interlock-test-"))
+    try:
+        with EmbeddedServers(folder, durable=False, redis=False) as servers:
+            upgrade(servers.database_url)
+            yield servers.database_url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def fresh_database(database_url: str) -> Iterator[str]:
+    """A migrated, empty database of the test's own: a copy of the session's."""
+    name = f"test_{next(_NUMBERS)}"
+    server = database_url.replace("/interlock?", "/postgres?")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE interlock")
+        yield database_url.replace("/interlock?", f"/{name}?")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
