@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from tests.unit.api.served import KEY, MAX_BODY, Served, as_json, structured
 
@@ -151,6 +152,8 @@ def test_a_defect_tells_the_client_nothing_but_that(api: Served, monkeypatch: py
         raise RuntimeError("the password is hunter2")
 
     monkeypatch.setattr(api.services.behind.store, "accept", break_down)
-    response = api.post_event(GOOD)
+    with capture_logs() as lines:
+        response = api.post_event(GOOD)
     _is_problem(response, 500, "defect")
     assert "hunter2" not in response.text
+    assert any("exc_info" in line for line in lines)

@@ -1,0 +1,75 @@
+"""Everything is explained: each orchestration's trace begins at ingestion, or continues the sender's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NoOpTracer
+from structlog.testing import capture_logs
+
+from app.data_plane.ingestion.accept import Submission
+from app.telemetry import tracing
+from tests.unit.ingestion.fakes import Ingestion, issue
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """The spans of this test."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing.install(provider.get_tracer("test"))
+    yield exporter
+    tracing.install(NoOpTracer())
+
+
+def _traces(given: Ingestion, spans: InMemorySpanExporter) -> dict[str, str]:
+    """Orchestration to the trace on its row, after checking that the row names its own ingestion span."""
+    named = {}
+    for span in spans.get_finished_spans():
+        if span.name == "ingestion":
+            assert span.attributes is not None
+            assert span.attributes["tenant_id"] == "demo"
+            assert span.attributes["event_id"] == "1"
+            named[span.attributes["orchestration_id"]] = (
+                f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-01"
+            )
+    (event,) = given.store.events.values()
+    assert {route.orchestration_id: route.traceparent for route in event.routes} == named
+    return {str(orchestration): str(parent).split("-")[1] for orchestration, parent in named.items()}
+
+
+def test_without_a_sender_each_orchestration_has_a_trace_of_its_own(spans: InMemorySpanExporter) -> None:
+    """Two workflows of one event are two traces."""
+    given = Ingestion()
+    given.service.accept_one(Submission(issue()))
+    assert len(set(_traces(given, spans).values())) == 2
+
+
+def test_the_senders_trace_is_continued(spans: InMemorySpanExporter) -> None:
+    """From the host's request to the effect, one trace."""
+    given = Ingestion()
+    given.service.accept_one(Submission(replace(issue(), traceparent=TRACEPARENT)))
+    assert set(_traces(given, spans).values()) == {TRACEPARENT.split("-")[1]}
+
+
+def test_each_orchestration_has_a_log_line_with_its_keys() -> None:
+    """What was taken, and what was refused and why; never the event's content."""
+    given = Ingestion()
+    with capture_logs() as lines:
+        given.service.accept_one(Submission(issue(title="hunter2")))
+        given.service.accept([Submission(issue(title="another"))])
+    taken = [line for line in lines if line["event"] == "event taken"]
+    assert len({line["orchestration_id"] for line in taken}) == 2
+    assert {(line["tenant_id"], line["event_id"], line["state"]) for line in taken} == {
+        ("demo", "1", "accepted")
+    }
+    assert [line["code"] for line in lines if line["event"] == "event refused"] == ["event_conflict"]
+    assert "hunter2" not in repr(lines)
