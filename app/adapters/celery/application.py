@@ -62,7 +62,8 @@ def create(
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         worker_soft_shutdown_timeout=10.0,
-        worker_enable_soft_shutdown_on_idle=True,
+        # Idle, it would sleep out the whole timeout; what is not begun stands in the work index.
+        worker_enable_soft_shutdown_on_idle=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         beat_schedule=_schedule(reconcile_seconds),
