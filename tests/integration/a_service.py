@@ -14,6 +14,7 @@ from pathlib import Path
 from app.supervisor.children import Program
 from app.supervisor.run_folder import RunFolder
 from app.supervisor.service import TICK_SECONDS, Listener, Plan, Service
+from tests.eventually import assert_eventually
 
 LISTENER = """
 import socket, sys, time
@@ -51,7 +52,10 @@ def main() -> None:
     """Run until SIGTERM."""
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
-    with Service(plan(Path(sys.argv[1]), int(sys.argv[2]))) as service:
+    home = Path(sys.argv[1])
+    with Service(plan(home, int(sys.argv[2]))) as service:
+        stubborn = RunFolder(home).logs / "stubborn.log"
+        assert_eventually(lambda: b"stubborn" in stubborn.read_bytes(), what="SIGTERM is ignored")
         print("ready", flush=True)
         while not asked:
             service.tick()
