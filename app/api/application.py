@@ -17,9 +17,9 @@ from app.api.webhooks import webhooks_router
 
 def create() -> FastAPI:
     """The API wired by bootstrap, for uvicorn."""
-    from app import bootstrap
+    from app.bootstrap import api_services
 
-    return create_application(bootstrap.api_services())
+    return create_application(api_services())
 
 
 def create_application(services: ApiServices) -> FastAPI:
