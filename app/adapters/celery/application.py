@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ def create(
         broker_url=transport.broker_url,
         result_backend=transport.broker_url,
         broker_transport_options=_transport_options(transport),
-        result_backend_transport_options=_socket_options(),
+        result_backend_transport_options=_socket_options(transport),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         redis_socket_timeout=5.0,
         redis_socket_connect_timeout=5.0,
-        redis_socket_keepalive=True,
+        redis_socket_keepalive=_is_tcp(transport),
         redis_backend_health_check_interval=30,
         result_expires=3600,
         task_serializer="json",
@@ -57,7 +57,7 @@ def create(
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
-        task_queues=[Queue(name) for name in queues],
+        task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name) for name in queues],
         task_default_queue=queues[0],
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
@@ -77,17 +77,21 @@ def _transport_options(transport: Transport) -> dict[str, object]:
         "visibility_timeout": transport.visibility_timeout_seconds,
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
-        **_socket_options(),
+        **_socket_options(transport),
     }
 
 
-def _socket_options() -> dict[str, object]:
-    return {
+def _socket_options(transport: Transport) -> dict[str, object]:
+    options: dict[str, object] = {
         "socket_timeout": 5.0,
         "socket_connect_timeout": 5.0,
-        "socket_keepalive": True,
         "health_check_interval": 30,
     }
+    return {**options, "socket_keepalive": True} if _is_tcp(transport) else options
+
+
+def _is_tcp(transport: Transport) -> bool:
+    return not transport.broker_url.startswith("redis+socket")
 
 
 def _schedule(seconds: float | None) -> dict[str, dict[str, object]]:

@@ -86,7 +86,12 @@ class CeleryCarrier:
 
     def _task(self, queue: Queue, *arguments: list[str]) -> Signature:
         return self._application.signature(
-            TASKS[queue], args=arguments, immutable=True, options={"queue": queue.value}
+            TASKS[queue],
+            args=arguments,
+            immutable=True,
+            # Results are never read: members are read from PostgreSQL, and a kept result opens a window in which
+            # a chord can stick.
+            options={"queue": queue.value, "ignore_result": True},
         )
 
 
