@@ -65,9 +65,7 @@ class Services:
         self.carrier = CeleryCarrier(application, self.redis, runs_per_message=settings.runs_per_message)
         self.store = PostgresqlStore(self.database, self.clock)
         self.releases = PostgresqlReleases(self.database, shipped_tools())
-        self.recorder = Recorder(
-            self.store, self.releases, self.carrier, shortcut=settings.worker_shortcut
-        )
+        self.recorder = Recorder(self.store, self.releases, self.carrier, shortcut=settings.worker_shortcut)
         self.secrets = ReferencedSecrets(os.environ, settings.home)
         self.tenant_documents = TenantDocuments(self.database)
         self.tenants = TenantCredentials(self.tenant_documents, self.secrets)
@@ -125,9 +123,7 @@ class Services:
         """The work of the queue ``aggregation``."""
         return self._once(
             "aggregator",
-            lambda: Aggregator(
-                self.store, self.recorder, self.carrier, batch_size=self.settings.batch_size
-            ),
+            lambda: Aggregator(self.store, self.recorder, self.carrier, batch_size=self.settings.batch_size),
         )
 
     @property

@@ -13,14 +13,13 @@ from tasks import celery
 _log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
-MOST_RETRIES = 60
 
 
 @celery.task(
     name="interlock.ingestion.accept",
     autoretry_for=(TransientError,),
     default_retry_delay=RETRY_SECONDS,
-    max_retries=MOST_RETRIES,
+    max_retries=None,
 )
 def accept(message: JsonValue) -> str:
     """Accept the event of one message; while the database is away, the message waits."""

@@ -10,4 +10,7 @@ from tasks import celery
 def reconcile() -> str:
     """Ring for whatever is overdue."""
     overdue = worker_services().reconciler.reconcile()
-    return ", ".join(f"{queue.value}: {count} overdue" for queue, count in overdue.items()) or "nothing is overdue"
+    return (
+        ", ".join(f"{queue.value}: {count} overdue" for queue, count in overdue.items())
+        or "nothing is overdue"
+    )

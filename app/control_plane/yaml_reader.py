@@ -12,7 +12,7 @@ from collections.abc import Hashable
 import yaml
 
 from app.control_plane.problems import Problem
-from interlock.canonical import JsonValue, NotCanonical, canonical_bytes
+from interlock.canonical import JsonValue, NotCanonicalError, canonical_bytes
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 64
@@ -92,7 +92,7 @@ def read_yaml(body: bytes, path: str) -> JsonValue | Problem:
         return Problem(path, line, f"it is not YAML: {error.problem}", "Correct the syntax.")
     except yaml.YAMLError as error:
         return Problem(path, "", f"it is not YAML: {type(error).__name__}", "Remove unprintable characters.")
-    except NotCanonical as error:
+    except NotCanonicalError as error:
         return Problem(path, "", f"it is not JSON: {error}", "Use plain JSON values.")
     except ValueError as error:
         # Python refuses integers of more than 4,300 digits in this way.

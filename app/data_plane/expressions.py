@@ -13,7 +13,7 @@ from typing import cast
 
 import cel
 
-from interlock.canonical import JsonValue, NotCanonical, canonical_bytes
+from interlock.canonical import JsonValue, NotCanonicalError, canonical_bytes
 
 MAX_SCOPE_BYTES = 256_000
 """The most that an expression's variables may weigh together, in bytes of canonical JSON."""
@@ -71,6 +71,6 @@ def _as_json(value: object) -> JsonValue | ExpressionError:
         return value
     try:
         canonical_bytes(cast("JsonValue", value))
-    except NotCanonical as error:
+    except NotCanonicalError as error:
         return ExpressionError(f"the value is not JSON: {error}")
     return cast("JsonValue", value)

@@ -297,6 +297,7 @@ RunFact = Annotated[
 
 AnyFact = Fact | RunFact
 
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A fact in its place in a chain, as the journal holds it."""
@@ -309,7 +310,12 @@ class Recorded:
 
 def encode(chain_id: str, seq: int, at: datetime, fact: BaseFact) -> bytes:
     """The canonical bytes of a fact in its place; the chain's hash is over these."""
-    body: JsonObject = {"chain": chain_id, "seq": seq, "at": to_text(at), "fact": fact.model_dump(mode="json")}
+    body: JsonObject = {
+        "chain": chain_id,
+        "seq": seq,
+        "at": to_text(at),
+        "fact": fact.model_dump(mode="json"),
+    }
     return canonical_bytes(body)
 
 

@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from app.kernel.errors import PermanentError
-from interlock.canonical import JsonObject, JsonValue, NotCanonical, canonical_bytes
+from interlock.canonical import JsonObject, JsonValue, NotCanonicalError, canonical_bytes
 
 MAX_PROPERTIES = 64
 MAX_ENUM = 1000
@@ -146,7 +146,7 @@ def problems(schema: JsonValue) -> list[str]:
     try:
         canonical_bytes(schema)
         _Schema.model_validate(schema)
-    except NotCanonical as error:
+    except NotCanonicalError as error:
         return [f"schema: {error}"]
     except ValidationError as error:
         return [_sentence(problem["loc"], problem["msg"]) for problem in error.errors(include_url=False)]
@@ -164,7 +164,7 @@ def model_of(schema: JsonObject) -> type[BaseModel]:
     """
     try:
         return _compiled(canonical_bytes(schema))
-    except NotCanonical as error:
+    except NotCanonicalError as error:
         raise UnsupportedSchemaError(
             f"The schema is not JSON: {error}.", "Write it as plain JSON."
         ) from error

@@ -33,7 +33,7 @@ _EXPONENT = re.compile(rb"[0-9]e[+-][0-9]")
 _HIGH_CHARACTER = re.compile(rb"[\xee-\xf4]")
 
 
-class NotCanonical(ValueError):
+class NotCanonicalError(ValueError):
     """The value is not JSON, so it has no canonical form. Remedy: send plain JSON values."""
 
 
@@ -41,7 +41,7 @@ def canonical_bytes(value: JsonValue) -> bytes:
     """The canonical UTF-8 bytes of ``value``.
 
     Raises:
-        NotCanonical: for NaN, infinities, lone surrogates, keys that are not strings, any other type,
+        NotCanonicalError: for NaN, infinities, lone surrogates, keys that are not strings, any other type,
             and values nested deeper than ``MAX_DEPTH``.
     """
     if orjson is not None and isinstance(value, (dict, list)):
@@ -96,7 +96,7 @@ def _is_deep(value: JsonValue) -> bool:
 
 def _encode(value: object, depth: int) -> str:
     if depth > MAX_DEPTH:
-        raise NotCanonical(f"the value is nested deeper than {MAX_DEPTH} levels")
+        raise NotCanonicalError(f"the value is nested deeper than {MAX_DEPTH} levels")
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -111,14 +111,14 @@ def _encode(value: object, depth: int) -> str:
         return "{" + ",".join(_encode_members(value, depth)) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(_encode(item, depth + 1) for item in value) + "]"
-    raise NotCanonical(f"a {type(value).__name__} is not a JSON value")
+    raise NotCanonicalError(f"a {type(value).__name__} is not a JSON value")
 
 
 def _encode_members(value: Mapping[object, object], depth: int) -> list[str]:
     members: dict[str, object] = {}
     for key, item in value.items():
         if not isinstance(key, str):
-            raise NotCanonical(f"an object's keys are strings, not {type(key).__name__}")
+            raise NotCanonicalError(f"an object's keys are strings, not {type(key).__name__}")
         members[key] = item
     return [
         f"{_encode_text(key)}:{_encode(members[key], depth + 1)}"
@@ -130,14 +130,14 @@ def _encode_text(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise NotCanonical(f"the text has a lone surrogate at character {error.start}") from None
+        raise NotCanonicalError(f"the text has a lone surrogate at character {error.start}") from None
     return json.dumps(str(text), ensure_ascii=False)
 
 
 def _encode_float(number: float) -> str:
     """``number`` as ECMAScript's Number::toString writes it (ECMA-262, 6.1.6.1.20)."""
     if not math.isfinite(number):
-        raise NotCanonical(f"{number} is not a JSON number")
+        raise NotCanonicalError(f"{number} is not a JSON number")
     if number == 0:
         return "0"
     sign = "-" if number < 0 else ""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 
 from interlock import attributes as rules
 from interlock import strict_json
-from interlock.canonical import JsonValue, NotCanonical, canonical_bytes, digest
+from interlock.canonical import JsonValue, NotCanonicalError, canonical_bytes, digest
 from interlock.errors import InvalidInputError
 
 SPECVERSION = "1.0"
@@ -98,7 +98,7 @@ class Envelope:
     def data_digest(self) -> str:
         """SHA-256 of the data's canonical JSON: two events of one id, type and digest are duplicates.
 
-        Raises NotCanonical when the data is not JSON.
+        Raises NotCanonicalError when the data is not JSON.
         """
         return digest(self.data)
 
@@ -121,7 +121,7 @@ class Envelope:
         """
         try:
             return canonical_bytes(self.to_json())
-        except NotCanonical as error:
+        except NotCanonicalError as error:
             raise InvalidInputError(
                 "not_json_value", f"The event's data is not JSON: {error}.", "Send plain JSON values."
             ) from None

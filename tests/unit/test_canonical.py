@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from interlock import canonical
-from interlock.canonical import MAX_DEPTH, NotCanonical, canonical_bytes, digest
+from interlock.canonical import MAX_DEPTH, NotCanonicalError, canonical_bytes, digest
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 SAFE_INTEGERS = st.integers(-(2**53) + 1, 2**53 - 1)
@@ -86,7 +86,7 @@ def test_the_order_of_keys_changes_no_digest(value: object) -> None:
 )
 def test_what_is_not_json_is_refused_and_never_rewritten(value: object) -> None:
     """orjson would write NaN as null: two values would share a digest."""
-    with pytest.raises(NotCanonical):
+    with pytest.raises(NotCanonicalError):
         canonical_bytes(value)  # type: ignore[arg-type]
 
 
@@ -105,5 +105,5 @@ def test_depth_is_limited_at_the_same_level_for_both_paths(kind: str) -> None:
             if accepted:
                 encode(nested(depth))  # type: ignore[arg-type]
             else:
-                with pytest.raises(NotCanonical):
+                with pytest.raises(NotCanonicalError):
                     encode(nested(depth))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.adapters.postgresql import rows
 from app.adapters.postgresql.database import Connection
-from app.data_plane.ports import AcceptedEvent, Acceptance, NewStep, Outcome, Queue, Route
+from app.data_plane.ports import Acceptance, AcceptedEvent, NewStep, Outcome, Queue, Route
 from app.kernel.clock import Clock
 from app.kernel.facts import OrchestrationStarted
 from interlock.canonical import digest_bytes

@@ -1,7 +1,7 @@
 """Claims: leases on due steps, fair between tenants.
 
-The work index has one ordering for both purposes: ``due_at`` is when a step may next be claimed, and a claim moves it to
-the end of its lease. Time is the database's ``clock_timestamp()``: in an old transaction ``now()`` would grant a lease
+The work index has one ordering for both purposes: ``due_at`` is when a step may next be claimed, and a claim moves
+it to the end of its lease. Time is the database's ``clock_timestamp()``: in an old transaction ``now()`` would grant a lease
 that is already over.
 """
 

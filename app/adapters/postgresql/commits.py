@@ -12,7 +12,7 @@ from datetime import datetime
 
 from app.adapters.postgresql import rows
 from app.adapters.postgresql.database import Connection
-from app.data_plane.ports import Append, Change, Claim, Committed, NewStep, Queue, Verdict
+from app.data_plane.ports import Append, Change, Committed, NewStep, Queue, Verdict
 from app.data_plane.projections import (
     ActionChange,
     ActionRow,

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: a pool for each process, a least-privileged role, the batch's tenants in each transaction."""
+"""Connections to PostgreSQL: a pool for each process, a least-privileged role, a transaction's tenants."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Database:
             url,
             min_size=0,
             max_size=size,
-            timeout=10.0,
+            timeout=3.0,
             max_idle=60.0,
             open=False,
-            reconnect_timeout=10.0,
-            kwargs={"options": options, "connect_timeout": 5, "application_name": role},
+            reconnect_timeout=3.0,
+            kwargs={"options": options, "connect_timeout": 2, "application_name": role},
         )
         self._opened = False
 

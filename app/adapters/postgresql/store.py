@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from app.adapters.postgresql import acceptance, claims, commits, histories
 from app.adapters.postgresql.database import Database
 from app.data_plane.ports import (
-    AcceptedEvent,
     Acceptance,
+    AcceptedEvent,
     Change,
     Claim,
     Committed,

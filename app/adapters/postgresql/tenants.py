@@ -114,7 +114,9 @@ class TenantTargets:
             raise UnknownTargetError(
                 f"The tenant {tenant_id} has no target {target}.", "Publish a tenant document that names it."
             )
-        url = found.url if urlsplit(found.url).scheme in {"http", "https"} else self._secrets.resolve(found.url)
+        url = (
+            found.url if urlsplit(found.url).scheme in {"http", "https"} else self._secrets.resolve(found.url)
+        )
         parts = urlsplit(url)
         secret = self._secrets.resolve(found.secret) if found.secret is not None else None
         return TargetAddress(

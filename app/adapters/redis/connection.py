@@ -1,4 +1,7 @@
-"""Redis clients: every time-out, retry and pool size is ours (redis-py 8 hides a 5 s time-out, retries and a cap of 100)."""
+"""Redis clients whose time-outs, retries and pool size are ours.
+
+redis-py 8 has a time-out of 5 s, hidden retries and a cap of 100 connections by default.
+"""
 
 from __future__ import annotations
 

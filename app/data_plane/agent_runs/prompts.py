@@ -29,7 +29,6 @@ class Message:
 
 def render(request: ModelRequest) -> tuple[Message, ...]:
     """Instructions, rules and schema from the system; the inputs, marked as untrusted, from the user."""
-    """The messages: instructions, rules and schema from the system; the inputs, marked untrusted, from the user."""
     schema = canonical_bytes(request.schema).decode()
     rules = _RULES.format(open=_OPEN, close=_CLOSE, schema=schema)
     # A "<" of JSON stands inside a string, where \u003c means the same: so no input can close the block.

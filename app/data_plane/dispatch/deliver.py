@@ -77,7 +77,7 @@ class Dispatcher:
         return claims
 
     def _divide(self, claims: Sequence[Claim]) -> tuple[list[Claim], list[Claim]]:
-        """Those to targets that honour keys, and the others. Those whose release cannot be loaded go with the others."""
+        """Those to targets that honour keys, and the others, among them those whose release cannot be loaded."""
         tenants = sorted({claim.tenant_id for claim in claims})
         loaded = self._recorder.load(tenants, sorted({claim.orchestration_id for claim in claims}))
         together: list[Claim] = []

@@ -1,4 +1,4 @@
-"""Carrying an orchestration on by pure code: an outside fact in, the facts that follow from it and what is left to do out.
+"""Carrying an orchestration on by pure code: an outside fact in, what follows from it and what is left to do out.
 
 The same code runs when it happens and when it is verified, so a recorded history is decided the same.
 """
@@ -89,7 +89,7 @@ def _perform(state: OrchestrationState, command: Command, contents: Contents) ->
 
 
 def scope(state: OrchestrationState, contents: Contents) -> Scope:
-    """What a template's expressions see: the event, the snapshot, and each stage's outcome (null when there is none)."""
+    """What a template's expressions see: the event, the snapshot, each stage's outcome (null when there is none)."""
     if state.started is None or state.snapshot_digest is None:
         raise DefectError("An orchestration has no variables before its snapshot is taken.")
     return Scope(
