@@ -1,0 +1,1 @@
+"""Replay: recomputing and explaining what was recorded."""

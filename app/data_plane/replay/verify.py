@@ -1,0 +1,272 @@
+"""``verify``: recompute a decision from its record, offline, and compare.
+
+It reads the record and the release and nothing else: no provider, no target, no network, no clock. Three things must
+hold: the chains are whole, the derived facts follow from the outside ones, and each proposal is what its answer says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from app.data_plane.agent_runs.proposals import PARSER, Proposal, read_answer
+from app.data_plane.aggregation.aggregate import fold_run
+from app.data_plane.contents import Contents
+from app.data_plane.orchestration.progress import progress
+from app.data_plane.orchestration.state import initial
+from app.data_plane.replay.record import Record, StoredLink, named_contents, run_ids
+from app.kernel.errors import DefectError, PermanentError
+from app.kernel.facts import (
+    AnyFact,
+    DecisionMade,
+    ModelAnswered,
+    OrchestrationStarted,
+    ProposalMade,
+    Recorded,
+    RunFailed,
+    RunFolded,
+    SnapshotTaken,
+    chain_hash,
+    decode,
+)
+from app.kernel.release import Release, Stage
+from interlock.canonical import digest_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first place where the record and the recomputation part, and why."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What came of verifying one orchestration.
+
+    ``drift`` names answers that another version of the parser read, and that today's would read otherwise: it is told
+    and is no failure, as the recorded proposal stands.
+    """
+
+    orchestration_id: str
+    facts: int
+    decision_recorded: str | None
+    decision_recomputed: str | None
+    difference: Difference | None
+    drift: tuple[str, ...] = ()
+
+    @property
+    def matches(self) -> bool:
+        """Whether everything was found as recorded."""
+        return self.difference is None
+
+
+class _FoundError(PermanentError):
+    """Carries a difference out of the place where it was found."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(reason)
+        self.difference = Difference(place, reason)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What was read of a record so far."""
+
+    chain: tuple[Recorded, ...] = ()
+    runs: dict[str, tuple[Recorded, ...]] = field(default_factory=dict)
+    recomputed: str | None = None
+    drift: list[str] = field(default_factory=list)
+
+
+def verify(record: Record, release: Release) -> Verification:
+    """Compare a record with what pure code makes of it; never raises for what is in the record."""
+    reading = _Reading()
+    difference: Difference | None = None
+    try:
+        _read_chains(record, reading)
+        _check_contents(record, reading)
+        _rederive(record, release, reading)
+        _reread_answers(record, release, reading)
+    except _FoundError as found:
+        difference = found.difference
+    except DefectError as error:
+        difference = Difference(f"orchestration {record.orchestration_id}", error.what)
+    decisions = [item.fact for item in reading.chain if isinstance(item.fact, DecisionMade)]
+    return Verification(
+        orchestration_id=record.orchestration_id,
+        facts=len(record.chain) + sum(len(chain) for chain in record.runs.values()),
+        decision_recorded=decisions[0].decision_digest if decisions else None,
+        decision_recomputed=reading.recomputed,
+        difference=difference,
+        drift=tuple(reading.drift),
+    )
+
+
+def _read_chains(record: Record, reading: _Reading) -> None:
+    """(a) Each chain is whole: places, hashes, heads; and each folded run is what its own chain says."""
+    reading.chain = tuple(_read_chain(record.orchestration_id, record.chain))
+    head = record.chain[-1].hash if record.chain else b""
+    if (len(record.chain), head) != (record.head_seq, record.head_hash):
+        raise _FoundError(
+            f"{record.orchestration_id} head",
+            f"the row tells of {record.head_seq} facts, the journal has {len(record.chain)} or ends otherwise",
+        )
+    for run, (stage, agent) in run_ids(record.orchestration_id, _facts(reading.chain)).items():
+        links = record.runs.get(run, ())
+        reading.runs[run] = tuple(_read_chain(run, links))
+        for place, folded in _folded(reading.chain, run):
+            expected = fold_run(stage, agent, run, reading.runs[run], links[-1].hash.hex() if links else "")
+            if folded != expected:
+                raise _FoundError(place, f"the run's own chain says otherwise: {_unlike(folded, expected)}")
+
+
+def _read_chain(chain_id: str, links: Sequence[StoredLink]) -> Iterator[Recorded]:
+    previous = b""
+    for seq, link in enumerate(links):
+        place = f"{chain_id} #{seq}"
+        if chain_hash(previous, link.body) != link.hash:
+            raise _FoundError(place, "its hash does not fit its content and the hash before it")
+        try:
+            recorded = decode(link.body)
+        except ValidationError:
+            raise _FoundError(place, "it is no fact that this version can read") from None
+        if (recorded.chain_id, recorded.seq) != (chain_id, seq):
+            raise _FoundError(place, f"it belongs at {recorded.chain_id} #{recorded.seq}")
+        previous = link.hash
+        yield recorded
+
+
+def _folded(chain: Sequence[Recorded], run: str) -> list[tuple[str, RunFolded]]:
+    return [
+        (_place(item), item.fact)
+        for item in chain
+        if isinstance(item.fact, RunFolded) and item.fact.run_id == run
+    ]
+
+
+def _check_contents(record: Record, reading: _Reading) -> None:
+    """Content is what its digest says. What was erased is missed only where the decision rests on it."""
+    facts = _facts(reading.chain) + tuple(fact for chain in reading.runs.values() for fact in _facts(chain))
+    for digest in sorted(named_contents(facts)):
+        body = record.contents.get(digest)
+        if body is not None and digest_bytes(body) != digest:
+            raise _FoundError(f"content {digest[:12]}", "its bytes do not have this digest: it was changed")
+
+
+def _rederive(record: Record, release: Release, reading: _Reading) -> None:
+    """(b) Feed in what came from outside; all else must follow from it, fact by fact, in the same order."""
+    if release.digest != record.release:
+        raise _FoundError("release", f"given is {release.digest[:12]}, pinned is {record.release[:12]}")
+    contents = Contents(_outside_contents(record, reading.chain))
+    state = initial(record.orchestration_id, record.tenant_id, release)
+    found: _FoundError | None = None
+    pending: list[AnyFact] = []
+    for item in reading.chain:
+        try:
+            if item.fact.outside:
+                _must_be_empty(pending, item)
+                if isinstance(item.fact, OrchestrationStarted) and item.fact.release != record.release:
+                    raise _FoundError(
+                        _place(item), "it is pinned to another release than the orchestration's row"
+                    )
+                after = progress(state, item.fact, contents)
+                if not after.facts:
+                    raise _FoundError(_place(item), "it cannot follow the facts before it")
+                state, pending = after.state, list(after.facts[1:])
+            else:
+                _must_be_next(pending, item)
+        except _FoundError as error:
+            # The first difference is told; going on shows which decision the outside facts lead to.
+            found = found or error
+    reading.recomputed = state.decision.decision_digest if state.decision is not None else None
+    if found is None and pending:
+        found = _FoundError(
+            f"{record.orchestration_id} end", f"{pending[0].kind} should follow and is not there"
+        )
+    if found is not None:
+        raise found
+
+
+def _outside_contents(record: Record, chain: Sequence[Recorded]) -> dict[str, bytes]:
+    """Only what came from outside: outcomes, votes and arguments are to be made anew, not read."""
+    outside = (OrchestrationStarted, SnapshotTaken, RunFolded)
+    wanted = named_contents(tuple(item.fact for item in chain if isinstance(item.fact, outside)))
+    return {digest: record.contents[digest] for digest in wanted if digest in record.contents}
+
+
+def _must_be_empty(pending: list[AnyFact], item: Recorded) -> None:
+    if pending:
+        missing = pending[0].kind
+        pending.clear()
+        raise _FoundError(_place(item), f"{missing} should stand here and is not there")
+
+
+def _must_be_next(pending: list[AnyFact], item: Recorded) -> None:
+    if not pending:
+        raise _FoundError(_place(item), "it does not follow from the facts before it")
+    expected = pending.pop(0)
+    if expected != item.fact:
+        raise _FoundError(_place(item), f"recomputed otherwise: {_unlike(item.fact, expected)}")
+
+
+def _reread_answers(record: Record, release: Release, reading: _Reading) -> None:
+    """(c) Each answer, read again, gives the recorded proposal, or the recorded refusal."""
+    called = run_ids(record.orchestration_id, _facts(reading.chain))
+    for run, chain in reading.runs.items():
+        answers = [item.fact for item in chain if isinstance(item.fact, ModelAnswered)]
+        ends = [item for item in chain if isinstance(item.fact, (ProposalMade, RunFailed))]
+        if not answers or not ends:
+            continue
+        body = record.contents.get(answers[-1].answer_digest)
+        if body is None:
+            raise _FoundError(_place(ends[0]), "the answer that it rests on is not in the payload store")
+        stage = release.template.stage(called[run][0])
+        difference = _read_again(ends[0], body.decode("utf-8", "replace"), stage)
+        if difference is not None and _parser(ends[0].fact) == PARSER:
+            raise difference
+        if difference is not None:
+            reading.drift.append(f"{difference.difference} (read by {_parser(ends[0].fact)}, now {PARSER})")
+
+
+def _read_again(end: Recorded, text: str, stage: Stage) -> _FoundError | None:
+    read = read_answer(text, stage.proposal)
+    if isinstance(end.fact, ProposalMade):
+        if not isinstance(read, Proposal):
+            return _FoundError(_place(end), f"the answer gives no proposal: {read}")
+        if read.digest != end.fact.proposal_digest:
+            return _FoundError(_place(end), "the answer gives another proposal")
+    elif (
+        isinstance(end.fact, RunFailed)
+        and end.fact.failure == "invalid_answer"
+        and isinstance(read, Proposal)
+    ):
+        return _FoundError(_place(end), "the answer gives a proposal, and was refused")
+    return None
+
+
+def _parser(fact: AnyFact) -> str:
+    return fact.parser if isinstance(fact, (ProposalMade, RunFailed)) else ""
+
+
+def _unlike(recorded: AnyFact, expected: AnyFact) -> str:
+    """The first field in which two facts differ."""
+    if recorded.kind != expected.kind:
+        return f"{recorded.kind} is recorded, {expected.kind} follows"
+    told, made = recorded.model_dump(mode="json"), expected.model_dump(mode="json")
+    name = next(name for name in told if told[name] != made.get(name))
+    return f"{name} is recorded as {told[name]!r}, and is {made[name]!r}"
+
+
+def _place(item: Recorded) -> str:
+    return f"{item.chain_id} #{item.seq} ({item.fact.kind})"
+
+
+def _facts(chain: Sequence[Recorded]) -> tuple[AnyFact, ...]:
+    return tuple(item.fact for item in chain)
