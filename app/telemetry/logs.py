@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TextIO
 
@@ -24,12 +24,18 @@ _STRUCTURE = frozenset({"timestamp", "level", "logger"})
 
 
 def configure_logs(
-    *, log_format: LogFormat = "json", level: str = "INFO", stream: TextIO | None = None, service: str = ""
+    *,
+    log_format: LogFormat = "json",
+    level: str = "INFO",
+    stream: TextIO | None = None,
+    service: str = "",
+    adopt: Sequence[str] = (),
 ) -> None:
     """Route all of this process's logging through structlog to ``stream`` (standard error by default).
 
     Args:
         service: the process's name, on every line.
+        adopt: loggers of libraries that made handlers of their own; they pass the same way from now on.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -65,6 +71,10 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    for name in adopt:
+        adopted = logging.getLogger(name)
+        adopted.handlers = []
+        adopted.propagate = True
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -34,6 +34,8 @@ ATTEMPT: Final = "interlock.attempt"
 OUTCOME: Final = "interlock.outcome"
 QUEUE: Final = "interlock.queue"
 BATCH_SIZE: Final = "interlock.batch.size"
+DEGRADED: Final = "interlock.degraded"
+ACTIONS: Final = "interlock.actions"
 ERROR_TYPE: Final = "error.type"
 HTTP_STATUS: Final = "http.response.status_code"
 

@@ -8,6 +8,7 @@ is not sampled, a span costs next to nothing. Exporters are an adapter's busines
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,6 +110,32 @@ def batch_span(queue: str, size: int, parents: Sequence[str]) -> Iterator[Span]:
         started.end()
 
 
+class OpenSpan:
+    """A span that is under way. Whoever holds it ends it; one that is dropped never was."""
+
+    def __init__(self, under_way: Span) -> None:
+        self._span = under_way
+
+    @property
+    def traceparent(self) -> str | None:
+        """What continues it; None when there is no trace."""
+        return traceparent_of(self._span)
+
+    def end(self, attributes: Attributes | None = None) -> None:
+        """It is over; with ``error.type`` among the attributes, it failed."""
+        _describe(self._span, attributes or {})
+        self._span.end()
+
+
+def begin(
+    name: str, keys: Keys, *, parent: str | None = None, attributes: Attributes | None = None
+) -> OpenSpan:
+    """A span whose traceparent is needed before it is known whether, or how, it ends; never current."""
+    if parent is not None and _is_unsampled(parent):
+        return OpenSpan(NonRecordingSpan(_span_context(parent) or trace.INVALID_SPAN_CONTEXT))
+    return OpenSpan(_start(name, keys, _parent_context(parent), attributes, ()))
+
+
 def record(
     name: str,
     keys: Keys,
@@ -120,11 +147,13 @@ def record(
 ) -> str | None:
     """A span of something that is over, such as one orchestration's share of a batch; its traceparent.
 
-    ``start_ns`` and ``end_ns`` are nanoseconds since the epoch.
+    ``start_ns`` and ``end_ns`` are nanoseconds since the epoch (``now_ns``). With ``error.type`` among the
+    attributes it failed.
     """
     if parent is not None and _is_unsampled(parent):
         return parent
-    started = _start(name, keys, _parent_context(parent), attributes, (), start_ns)
+    started = _start(name, keys, _parent_context(parent), None, (), start_ns)
+    _describe(started, attributes or {})
     started.end(end_ns)
     return traceparent_of(started)
 
@@ -152,6 +181,16 @@ def current_traceparent() -> str | None:
     return traceparent_of(trace.get_current_span())
 
 
+def is_sampled(traceparent: str | None) -> bool:
+    """Whether spans below it are recorded: to be asked before anything is gathered for them."""
+    return traceparent is not None and not _is_unsampled(traceparent)
+
+
+def now_ns() -> int:
+    """Nanoseconds since the epoch, for the beginning and the end of spans and for nothing else."""
+    return time.time_ns()
+
+
 def accepted_traceparent(header: str | None) -> str | None:
     """A traceparent from outside as it may be stored; None when it is absent or not one of version 00."""
     if header is None:
@@ -174,6 +213,13 @@ def _start(
         more = attributes() if callable(attributes) else attributes or {}
         started.set_attributes({**more, **keys.named()})
     return started
+
+
+def _describe(described: Span, attributes: Attributes) -> None:
+    if described.is_recording():
+        described.set_attributes(attributes)
+        if naming.ERROR_TYPE in attributes:
+            described.set_status(Status(StatusCode.ERROR, str(attributes[naming.ERROR_TYPE])))
 
 
 def _mark_failed(failed: Span, error: Exception) -> None:

@@ -10,10 +10,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.data_plane.agent_runs import observing
 from app.data_plane.agent_runs.prompts import prompt_bytes
 from app.data_plane.agent_runs.proposals import PARSER, Proposal, read_answer
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import ExpressionError
+from app.data_plane.orchestration.observing import batch
 from app.data_plane.orchestration.progress import scope
 from app.data_plane.orchestration.recorder import Loaded, Recorder
 from app.data_plane.orchestration.state import OrchestrationState
@@ -27,6 +29,7 @@ from app.data_plane.ports import (
     Providers,
     Queue,
     Store,
+    Verdict,
 )
 from app.kernel.clock import Clock, to_text
 from app.kernel.errors import InterlockError, TransientError
@@ -40,6 +43,8 @@ from app.kernel.facts import (
     RunFailed,
 )
 from app.kernel.release import AgentBundle, Stage
+from app.telemetry import tracing
+from app.telemetry.tracing import Keys
 from interlock.canonical import JsonObject, JsonValue
 
 
@@ -54,6 +59,7 @@ class _Run:
     inputs: JsonObject
     recorded: int
     contents: Contents
+    watched: observing.Watched
     facts: list[AnyFact] = field(default_factory=list)
     answer: str | None = None
     failure: str | None = None
@@ -89,7 +95,13 @@ class Runner:
         claims = await asyncio.to_thread(self._claim, worker, tuple(run_ids))
         if not claims:
             return 0, 0
-        runs = await asyncio.to_thread(self._prepare, claims)
+        loaded = await asyncio.to_thread(self._load, claims)
+        with batch(Queue.AGENT_RUNS, loaded):
+            runs = await asyncio.to_thread(self._prepare, claims, loaded)
+            return len(claims), await self._finish(runs)
+
+    async def _finish(self, runs: Sequence[_Run]) -> int:
+        """Ask for all of them at once and record each as it becomes final; returns how many failed."""
         asking: set[asyncio.Task[_Run]] = {asyncio.create_task(self._ask(run)) for run in runs}
         failed = 0
         try:
@@ -100,7 +112,7 @@ class Runner:
         finally:
             for task in asking:
                 task.cancel()
-        return len(claims), failed
+        return failed
 
     def _claim(self, worker: str, run_ids: tuple[str, ...]) -> list[Claim]:
         limit = max(self._batch_size, len(run_ids))
@@ -109,10 +121,13 @@ class Runner:
             self._carrier.ring(Queue.AGENT_RUNS)
         return claims
 
-    def _prepare(self, claims: Sequence[Claim]) -> list[_Run]:
+    def _load(self, claims: Sequence[Claim]) -> dict[str, Loaded]:
+        tenants = sorted({claim.tenant_id for claim in claims})
+        return self._recorder.load(tenants, sorted({claim.orchestration_id for claim in claims}))
+
+    def _prepare(self, claims: Sequence[Claim], loaded: Mapping[str, Loaded]) -> list[_Run]:
         """Read what the runs need; those of orchestrations whose release cannot be loaded keep their lease."""
         tenants = sorted({claim.tenant_id for claim in claims})
-        loaded = self._recorder.load(tenants, sorted({claim.orchestration_id for claim in claims}))
         chains = self._store.run_chains(tenants, [claim.step_id for claim in claims if claim.attempt > 1])
         answers = self._store.contents(tenants, _answers(chains))
         return [
@@ -136,7 +151,7 @@ class Runner:
                 model=request.model,
                 prompt_digest=run.contents.add_bytes(prompt_bytes(request)),
             )
-            started = self._clock.now()
+            started, since = self._clock.now(), tracing.now_ns()
             try:
                 async with self._in_flight, asyncio.timeout(request.timeout_seconds):
                     answer = await self._providers.open(run.state.release, name).ask(request)
@@ -150,7 +165,9 @@ class Runner:
                 duration = int((self._clock.now() - started).total_seconds() * 1000)
                 run.facts += [asked, _answered(run, position, name, answer, to_text(started), duration)]
                 run.answer, run.failure = answer.text, None
-                return run
+            run.watched.asked(since, run.facts)
+            if run.answer is not None:
+                break
             position += 1
         return run
 
@@ -178,6 +195,10 @@ class Runner:
         failed = sum(not _interpret(run) for run in runs)
         committed = self._store.commit([_change(run, settle_it=True) for run in runs])
         self._recorder.tell(committed)
+        outcomes = zip(runs, committed.verdicts, strict=True)
+        observing.final(
+            (run.watched, run.facts[-1]) for run, verdict in outcomes if verdict is Verdict.RECORDED
+        )
         return failed
 
 
@@ -202,11 +223,18 @@ def _resume(claim: Claim, loaded: Loaded, chain: Sequence[Recorded], answers: Ma
         inputs=_inputs(agent, loaded),
         recorded=len(chain),
         contents=Contents({}),
+        watched=_watched(claim, loaded),
     )
     for recorded in chain:
         if isinstance(recorded.fact, ModelAnswered):
             run.answer = answers[recorded.fact.answer_digest].decode()
     return run
+
+
+def _watched(claim: Claim, loaded: Loaded) -> observing.Watched:
+    event_id = loaded.state.started.event_id if loaded.state.started is not None else ""
+    keys = Keys(claim.tenant_id, event_id, claim.orchestration_id, claim.step_id)
+    return observing.Watched(keys, loaded.history.traceparent, claim.stage, claim.subject)
 
 
 def _inputs(agent: AgentBundle, loaded: Loaded) -> JsonObject:

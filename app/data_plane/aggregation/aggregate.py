@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.recorder import Loaded, Plan, Recorder, Work
 from app.data_plane.ports import Carrier, Claim, Queue, Store
 from app.kernel.facts import ProposalMade, Recorded, RunFailed, RunFolded
+from app.telemetry import tracing
 from interlock.identity import run_id
 
 
@@ -31,13 +33,16 @@ class Aggregator:
             self._carrier.ring(Queue.AGGREGATION)
         if not claims:
             return 0
+        since = tracing.now_ns()
         tenants = sorted({claim.tenant_id for claim in claims})
         loaded = self._recorder.load(tenants, [claim.orchestration_id for claim in claims])
         runs = [run for claim in claims for run in _members(claim, loaded).values()]
-        chains = self._store.run_chains(tenants, runs)
-        hashes = self._store.chain_hashes(tenants, runs)
-        proposals = self._store.contents(tenants, _proposals(chains))
-        self._recorder.record([_work(claim, chains, hashes, proposals) for claim in claims])
+        with observing.batch(Queue.AGGREGATION, loaded):
+            chains = self._store.run_chains(tenants, runs)
+            hashes = self._store.chain_hashes(tenants, runs)
+            proposals = self._store.contents(tenants, _proposals(chains))
+            recorded = self._recorder.record([_work(claim, chains, hashes, proposals) for claim in claims])
+        observing.carried_on(recorded, since)
         return len(claims)
 
 

@@ -8,17 +8,21 @@ intent, one commit, one call, and an attempt that nobody heard of again is in do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.data_plane.contents import Contents
+from app.data_plane.dispatch import observing
 from app.data_plane.dispatch.attempts import after_receipt, before_attempt
+from app.data_plane.orchestration.observing import batch, carried_on
 from app.data_plane.orchestration.recorder import Loaded, Plan, Planner, Recorded, Recorder, Work
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import Carrier, Claim, Delivery, Queue, Receipt, Store, Targets, Verdict
 from app.kernel.errors import DefectError
 from app.kernel.facts import ActionAuthorised, DeliveryStarted
 from app.kernel.release import Target
+from app.telemetry import tracing
+from app.telemetry.tracing import Keys, OpenSpan
 from interlock.canonical import digest_bytes
 
 ALONE_AT_ONCE = 4
@@ -32,6 +36,7 @@ class Attempt:
     claim: Claim
     target: Target
     delivery: Delivery
+    span: OpenSpan | None
 
 
 class Dispatcher:
@@ -56,7 +61,11 @@ class Dispatcher:
         claims = await asyncio.to_thread(self._claim, worker, tuple(action_ids), tuple(orchestration_ids))
         if not claims:
             return 0, 0
-        together, alone = await asyncio.to_thread(self._divide, claims)
+        loaded = await asyncio.to_thread(self._load, claims)
+        with batch(Queue.DISPATCH, loaded):
+            return len(claims), await self._deliver(*_divide(claims, loaded))
+
+    async def _deliver(self, together: Sequence[Claim], alone: Sequence[Claim]) -> int:
         permits = asyncio.Semaphore(ALONE_AT_ONCE)
 
         async def one_by_one(claim: Claim) -> int:
@@ -64,7 +73,7 @@ class Dispatcher:
                 return await self._attempt([claim])
 
         counts = await asyncio.gather(self._attempt(together), *(one_by_one(claim) for claim in alone))
-        return len(claims), sum(counts)
+        return sum(counts)
 
     def _claim(self, worker: str, actions: Sequence[str], orchestrations: Sequence[str]) -> list[Claim]:
         named = len(actions) + len(orchestrations)
@@ -76,31 +85,27 @@ class Dispatcher:
             self._carrier.ring(Queue.DISPATCH)
         return claims
 
-    def _divide(self, claims: Sequence[Claim]) -> tuple[list[Claim], list[Claim]]:
-        """Those to targets that honour keys, and the others, among them those whose release cannot be loaded."""
+    def _load(self, claims: Sequence[Claim]) -> dict[str, Loaded]:
         tenants = sorted({claim.tenant_id for claim in claims})
-        loaded = self._recorder.load(tenants, sorted({claim.orchestration_id for claim in claims}))
-        together: list[Claim] = []
-        alone: list[Claim] = []
-        for claim in claims:
-            one = loaded.get(claim.orchestration_id)
-            honours = one is not None and one.state.release.target(claim.subject).honours_keys
-            (together if honours else alone).append(claim)
-        return together, alone
+        return self._recorder.load(tenants, sorted({claim.orchestration_id for claim in claims}))
 
     async def _attempt(self, claims: Sequence[Claim]) -> int:
         if not claims:
             return 0
         attempts = await asyncio.to_thread(self._start, claims)
         receipts = await self._targets.deliver([attempt.delivery for attempt in attempts])
+        for attempt, receipt in zip(attempts, receipts, strict=True):
+            observing.answered(attempt.span, attempt.delivery, receipt)
         await asyncio.to_thread(self._finish, attempts, receipts)
         return sum(receipt.outcome != "confirmed" for receipt in receipts)
 
     def _start(self, claims: Sequence[Claim]) -> list[Attempt]:
         """Commit the intent of each attempt; what may not or need not be sent is settled here."""
+        since = tracing.now_ns()
         recorded = self._recorder.record(
             [Work(claim.tenant_id, claim.orchestration_id, claim, _start_plan(claim)) for claim in claims]
         )
+        carried_on(recorded, since)
         started = [one for one in recorded if _is_started(one)]
         digests = {digest for one in started for digest in [_authorised(one).arguments_digest]}
         tenants = sorted({claim.tenant_id for claim in claims})
@@ -108,9 +113,22 @@ class Dispatcher:
         return [_attempt_of(one, contents) for one in started]
 
     def _finish(self, attempts: Sequence[Attempt], receipts: Sequence[Receipt]) -> None:
-        self._recorder.record(
+        since = tracing.now_ns()
+        recorded = self._recorder.record(
             [_finish_work(attempt, receipt) for attempt, receipt in zip(attempts, receipts, strict=True)]
         )
+        carried_on(recorded, since)
+
+
+def _divide(claims: Sequence[Claim], loaded: Mapping[str, Loaded]) -> tuple[list[Claim], list[Claim]]:
+    """Those to targets that honour keys, and the others, among them those whose release cannot be loaded."""
+    together: list[Claim] = []
+    alone: list[Claim] = []
+    for claim in claims:
+        one = loaded.get(claim.orchestration_id)
+        honours = one is not None and one.state.release.target(claim.subject).honours_keys
+        (together if honours else alone).append(claim)
+    return together, alone
 
 
 def _start_plan(claim: Claim) -> Planner:
@@ -156,17 +174,21 @@ def _attempt_of(one: Recorded, contents: Contents) -> Attempt:
     claim, state = _known(one)
     action = _authorised(one)
     target = state.release.target(action.target)
+    event_id = state.started.event_id if state.started is not None else ""
+    attempt = state.actions_by_id[claim.step_id].attempts
+    keys = Keys(claim.tenant_id, event_id, claim.orchestration_id)
+    span = observing.begin(keys, action, attempt, one.traceparent)
     delivery = Delivery(
         tenant_id=claim.tenant_id,
         target=action.target,
         action_id=action.action_id,
         orchestration_id=claim.orchestration_id,
-        event_id=state.started.event_id if state.started is not None else "",
+        event_id=event_id,
         tool=action.tool,
         idempotency_key=action.idempotency_key,
         arguments=contents.body(action.arguments_digest),
         timeout_seconds=target.timeout_seconds,
-        attempt=state.actions_by_id[claim.step_id].attempts,
-        traceparent=one.traceparent,
+        attempt=attempt,
+        traceparent=span.traceparent if span is not None else one.traceparent,
     )
-    return Attempt(claim, target, delivery)
+    return Attempt(claim, target, delivery, span)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from app.data_plane.ingestion import observing
 from app.data_plane.ingestion.errors import EventConflictError, InvalidEventError, RoutedElsewhereError
 from app.data_plane.ingestion.normalisers import normalise
 from app.data_plane.ingestion.routing import Table, route
@@ -21,13 +22,12 @@ from app.data_plane.ports import (
     Outcome,
     Queue,
     Releases,
-    Route,
     Store,
 )
 from app.kernel.errors import InterlockError, PermanentError
-from app.telemetry import naming, tracing
+from app.telemetry import tracing
 from app.telemetry.logs import get_logger
-from app.telemetry.tracing import Keys
+from app.telemetry.tracing import OpenSpan
 from interlock.canonical import canonical_bytes
 from interlock.envelope import Envelope
 from interlock.errors import InvalidInputError
@@ -60,6 +60,7 @@ class Accepted:
 class _Prepared:
     submission: Submission
     event: AcceptedEvent
+    spans: tuple[OpenSpan, ...]
 
     @property
     def key(self) -> str:
@@ -101,9 +102,13 @@ class IngestionService:
         """
         table = self._releases.routes()
         prepared = [_try_to_prepare(submission, table) for submission in submissions]
-        recorded = self._record([item for item in prepared if isinstance(item, _Prepared)])
+        asked = [item for item in prepared if isinstance(item, _Prepared)]
+        recorded = self._record(asked)
         if any(answer.outcome is Outcome.ACCEPTED for answer in recorded):
             self._ring()
+        for item, found in zip(asked, recorded, strict=True):
+            if found.outcome is Outcome.ACCEPTED:
+                observing.accepted(item.spans)
         answers = iter(recorded)
         results = [_answer(item, next(answers)) if isinstance(item, _Prepared) else item for item in prepared]
         for submission, result in zip(submissions, results, strict=True):
@@ -171,6 +176,8 @@ def _prepare(submission: Submission, table: Table) -> _Prepared:
     envelope = submission.envelope
     raw = envelope.to_bytes()
     normaliser, event = normalise(envelope)
+    routes = route(envelope, table, submission.workflow)
+    spans = tuple(observing.begin(envelope, item) for item in routes)
     return _Prepared(
         submission,
         AcceptedEvent(
@@ -183,33 +190,20 @@ def _prepare(submission: Submission, table: Table) -> _Prepared:
             normalised=canonical_bytes(event.to_json()),
             normaliser=normaliser,
             traceparent=envelope.traceparent,
-            routes=tuple(_traced(envelope, item) for item in route(envelope, table, submission.workflow)),
+            routes=tuple(
+                replace(item, traceparent=span.traceparent or envelope.traceparent)
+                for item, span in zip(routes, spans, strict=True)
+            ),
         ),
+        spans,
     )
-
-
-def _traced(envelope: Envelope, started: Route) -> Route:
-    # The orchestration's trace begins here or continues the sender's; its later spans are below this one.
-    keys = Keys(envelope.tenantid, envelope.id, started.orchestration_id)
-    attributes = {
-        naming.WORKFLOW: started.workflow,
-        naming.RELEASE: started.release,
-        naming.CHANNEL: started.channel,
-    }
-    with tracing.span(
-        naming.SPAN_INGESTION, keys, parent=envelope.traceparent, attributes=attributes
-    ) as span:
-        return replace(started, traceparent=tracing.traceparent_of(span) or envelope.traceparent)
 
 
 def _tell(envelope: Envelope, result: Accepted | PermanentError) -> None:
     if isinstance(result, PermanentError):
-        keys = Keys(envelope.tenantid, envelope.id)
-        _log.warning("event refused", **keys.named(), type=envelope.type, code=result.code)
-        return
-    for orchestration in result.orchestration_ids or ("",):
-        keys = Keys(envelope.tenantid, envelope.id, orchestration)
-        _log.info("event taken", **keys.named(), type=envelope.type, state=result.state)
+        observing.refused(envelope, result)
+    else:
+        observing.taken(envelope, result.state, result.orchestration_ids)
 
 
 def _answer(item: _Prepared, recorded: Acceptance) -> Accepted | PermanentError:

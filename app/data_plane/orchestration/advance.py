@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from app.data_plane.expressions import ExpressionError, Scope
+from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.decide import TakeSnapshot, outstanding
 from app.data_plane.orchestration.recorder import Loaded, Plan, Recorder, Work
 from app.data_plane.ports import Carrier, Claim, LookupRequest, Lookups, Queue, Store
 from app.kernel.facts import SnapshotTaken
+from app.telemetry import tracing
 from interlock.canonical import JsonValue, canonical_bytes, digest_bytes
 
 
@@ -34,10 +36,13 @@ class Advancer:
             self._carrier.ring(Queue.ORCHESTRATION)
         if not claims:
             return 0
+        since = tracing.now_ns()
         tenants = sorted({claim.tenant_id for claim in claims})
         loaded = self._recorder.load(tenants, [claim.orchestration_id for claim in claims])
-        snapshots = self._take_snapshots(loaded)
-        self._recorder.record([self._work(claim, snapshots) for claim in claims])
+        with observing.batch(Queue.ORCHESTRATION, loaded):
+            snapshots = self._take_snapshots(loaded)
+            recorded = self._recorder.record([self._work(claim, snapshots) for claim in claims])
+        observing.carried_on(recorded, since)
         return len(claims)
 
     def _work(self, claim: Claim, snapshots: Mapping[str, bytes]) -> Work:

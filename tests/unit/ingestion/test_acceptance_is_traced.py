@@ -60,8 +60,17 @@ def test_the_senders_trace_is_continued(spans: InMemorySpanExporter) -> None:
     assert set(_traces(given, spans).values()) == {TRACEPARENT.split("-")[1]}
 
 
-def test_each_orchestration_has_a_log_line_with_its_keys() -> None:
+def test_a_duplicate_begins_no_trace(spans: InMemorySpanExporter) -> None:
+    """One orchestration, one root: what was accepted before has its first span already."""
+    given = Ingestion()
+    for _ in range(2):
+        given.service.accept([Submission(issue()), Submission(issue())])
+    assert len([span for span in spans.get_finished_spans() if span.name == "ingestion"]) == 2
+
+
+def test_each_orchestration_has_a_log_line_with_its_keys(caplog: pytest.LogCaptureFixture) -> None:
     """What was taken, and what was refused and why; never the event's content."""
+    caplog.set_level("INFO")
     given = Ingestion()
     with capture_logs() as lines:
         given.service.accept_one(Submission(issue(title="hunter2")))

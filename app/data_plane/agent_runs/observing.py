@@ -1,0 +1,107 @@
+"""What is seen of runs from outside: a span for each that is final, one below it for each question, and a line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.kernel.facts import AnyFact, ModelAnswered, ModelAsked, ModelFailed, RunFailed
+from app.telemetry import naming, tracing
+from app.telemetry.logs import get_logger
+from app.telemetry.tracing import AttributeValue, Keys
+
+_log = get_logger(__name__)
+_levels = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question to one model, over."""
+
+    start_ns: int
+    end_ns: int
+    asked: ModelAsked
+    outcome: ModelAnswered | ModelFailed
+
+
+@dataclass(slots=True)
+class Watched:
+    """A run as it is seen from outside, from its claim on.
+
+    Args:
+        traceparent: its orchestration's.
+    """
+
+    keys: Keys
+    traceparent: str | None
+    stage: str
+    agent: str
+    questions: list[Question] = field(default_factory=list)
+    since_ns: int = field(default_factory=tracing.now_ns)
+
+    def asked(self, since_ns: int, facts: Iterable[AnyFact]) -> None:
+        """A question is over; ``facts`` end with what it asked and what came of it."""
+        *_, asked, outcome = facts
+        if isinstance(asked, ModelAsked) and isinstance(outcome, (ModelAnswered, ModelFailed)):
+            self.questions.append(Question(since_ns, tracing.now_ns(), asked, outcome))
+
+
+def final(runs: Iterable[tuple[Watched, AnyFact]]) -> None:
+    """Tell the runs that became final, each with its last fact."""
+    for run, last in runs:
+        failure = last.failure if isinstance(last, RunFailed) else None
+        if tracing.is_sampled(run.traceparent):
+            _record(run, failure)
+        level = logging.DEBUG if failure is None else logging.WARNING
+        if _levels.isEnabledFor(level):
+            words = "run final" if failure is None else "run without a proposal"
+            _log.log(
+                level, words, **run.keys.named(), stage=run.stage, agent=run.agent, failure=failure or ""
+            )
+
+
+def _record(run: Watched, failure: str | None) -> None:
+    attributes: dict[str, AttributeValue] = {
+        naming.GEN_AI_OPERATION: "invoke_agent",
+        naming.GEN_AI_AGENT: run.agent,
+        naming.STAGE: run.stage,
+        naming.OUTCOME: failure or "proposal",
+    }
+    if run.questions:
+        attributes |= _genai(run.questions[-1])
+    if failure is not None:
+        attributes[naming.ERROR_TYPE] = failure
+    parent = tracing.record(
+        naming.agent_span(run.agent),
+        run.keys,
+        parent=run.traceparent,
+        start_ns=run.since_ns,
+        end_ns=tracing.now_ns(),
+        attributes=attributes,
+    )
+    for question in run.questions:
+        tracing.record(
+            naming.model_span(question.asked.model),
+            run.keys,
+            parent=parent,
+            start_ns=question.start_ns,
+            end_ns=question.end_ns,
+            attributes={naming.GEN_AI_OPERATION: "chat", **_genai(question)},
+        )
+
+
+def _genai(question: Question) -> dict[str, AttributeValue]:
+    asked, outcome = question.asked, question.outcome
+    values: dict[str, AttributeValue] = {
+        naming.GEN_AI_PROVIDER: asked.provider,
+        naming.GEN_AI_REQUEST_MODEL: asked.model,
+    }
+    if isinstance(outcome, ModelFailed):
+        return {**values, naming.ERROR_TYPE: outcome.code}
+    return {
+        **values,
+        naming.GEN_AI_RESPONSE_MODEL: outcome.model,
+        naming.GEN_AI_INPUT_TOKENS: outcome.input_tokens,
+        naming.GEN_AI_OUTPUT_TOKENS: outcome.output_tokens,
+    }
