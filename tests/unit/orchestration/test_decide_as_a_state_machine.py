@@ -1,0 +1,340 @@
+"""Any order, repetition and loss of facts ends in a valid state.
+
+Facts reach ``decide`` through queues that repeat, reorder and lose. What must hold whatever comes is written down here
+once, and hypothesis looks for facts that break it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.data_plane.contents import Contents
+from app.data_plane.dispatch.attempts import before_attempt
+from app.data_plane.orchestration.decide import Close, Command, Deliver, decide, outstanding
+from app.data_plane.orchestration.progress import progress
+from app.data_plane.orchestration.state import SETTLED_ACTION, OrchestrationState, evolve, initial, ready
+from app.kernel.facts import (
+    TERMINAL,
+    ActionAuthorised,
+    ActionDenied,
+    AnyFact,
+    CancelRequested,
+    DecisionMade,
+    DeliveryConfirmed,
+    DeliveryFailed,
+    DeliveryInDoubt,
+    DeliveryRetried,
+    DeliveryStarted,
+    OrchestrationClosed,
+    SnapshotTaken,
+    StageDecided,
+    StageSkipped,
+    StageStarted,
+)
+from tests.branching_workflow import AGENTS, ORCHESTRATION, Example, branching_release
+
+MAY_BECOME = {
+    "authorised": {"authorised", "sending", "failed"},
+    "sending": {"sending", "authorised", "confirmed", "failed", "in_doubt"},
+    "denied": {"denied"},
+    "confirmed": {"confirmed"},
+    "failed": {"failed"},
+    "in_doubt": {"in_doubt"},
+}
+STAGE_MAY_BECOME = {
+    "pending": {"pending", "running", "skipped"},
+    "running": {"running", "decided"},
+    "skipped": {"skipped"},
+    "decided": {"decided"},
+}
+
+quick = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+
+
+def assert_valid(state: OrchestrationState) -> None:
+    """What holds of every state, however it came about."""
+    template = state.release.template
+    for name, stage in state.stages.items():
+        if stage.status != "pending":
+            assert state.snapshot_digest is not None, "a stage began before the snapshot was taken"
+            assert ready(state, name), "a stage began before what it comes after was settled"
+        folded = [run.agent for run in stage.runs]
+        assert len(folded) == len(set(folded)), "a run was folded twice"
+        assert set(folded) <= set(template.stage(name).agents)
+        if stage.status == "decided":
+            assert not stage.missing(template.stage(name).agents), (
+                "a stage was decided without all its members"
+            )
+    if state.decision is not None:
+        assert all(stage.settled for stage in state.stages.values()), "decided before every stage was settled"
+    assert len(state.actions_by_id) <= (state.decision.actions if state.decision is not None else 0)
+    for action in state.actions_by_id.values():
+        if action.status != "denied":
+            assert isinstance(action.proposed, ActionAuthorised), (
+                "what was never permitted is being delivered"
+            )
+        if action.status in {"sending", "confirmed"}:
+            assert action.attempts > 0, "sent without an attempt that was committed first"
+    if state.closed is not None:
+        statuses = {action.status for action in state.actions_by_id.values()}
+        assert "sending" not in statuses, "closed with something on its way to a target"
+        if state.closed.status in {"completed", "dead_lettered"}:
+            assert state.decision is not None
+            assert statuses <= SETTLED_ACTION
+            assert len(state.actions_by_id) == state.decision.actions
+
+
+def assert_follows(before: OrchestrationState, fact: AnyFact, after: OrchestrationState) -> None:
+    """What holds of every step: what is known stays known."""
+    if before.status in TERMINAL:
+        assert after is before, "something happened after the end"
+    for name in ("started", "snapshot_digest", "decision", "cancelled_by", "closed"):
+        known = getattr(before, name)
+        assert known is None or getattr(after, name) == known, f"a second {name}"
+    for name, stage in before.stages.items():
+        assert after.stages[name].status in STAGE_MAY_BECOME[stage.status], f"{name} was settled twice"
+        assert after.stages[name].runs[: len(stage.runs)] == stage.runs, "a folded run changed"
+        if stage.settled:
+            assert after.stages[name] == stage
+    for key, action in before.actions_by_id.items():
+        now = after.actions_by_id[key]
+        assert now.proposed == action.proposed, "an action was proposed twice"
+        assert now.status in MAY_BECOME[action.status], f"{action.status} became {now.status} by {fact.kind}"
+        assert now.attempts >= action.attempts
+
+
+def assert_commands(
+    before: OrchestrationState, after: OrchestrationState, commands: tuple[Command, ...]
+) -> None:
+    """What holds of every answer of ``decide``."""
+    assert len(commands) == len(set(commands)), "one thing was asked for twice"
+    assert set(commands) == set(outstanding(after)) - set(outstanding(before))
+    if after is before or after.status in TERMINAL:
+        assert commands == ()
+    for command in commands:
+        if isinstance(command, Deliver):
+            assert after.actions_by_id[command.action_id].status == "authorised"
+            assert after.cancelled_by is None, "delivered after it was cancelled"
+        if isinstance(command, Close):
+            assert all(action.status != "sending" for action in after.actions_by_id.values())
+
+
+def play(state: OrchestrationState, facts: list[AnyFact]) -> OrchestrationState:
+    """Let the facts come in this order, and check everything at every step."""
+    for fact in facts:
+        commands = decide(state, fact)
+        assert decide(state, fact) == commands, "the same question had two answers"
+        after = evolve(state, fact)
+        assert_valid(after)
+        assert_follows(state, fact, after)
+        assert_commands(state, after, commands)
+        state = after
+    return state
+
+
+@st.composite
+def journals(draw: st.DrawFn) -> Example:
+    """A whole valid life of an orchestration: whatever agents, targets and people do."""
+    example = Example()
+    example.begin()
+    while running := [name for name, one in example.state.stages.items() if one.status == "running"]:
+        for name in running:
+            agents = example.state.release.template.stage(name).agents
+            for agent in draw(st.permutations(agents)):
+                example.fold(name, agent, draw(st.sampled_from(["high", "low", "high", None])))
+    cancel_at = draw(st.none() | st.integers(0, 6))
+    for turn in range(12):
+        if turn == cancel_at:
+            example.happen(CancelRequested(actor="alice", reason_digest="0" * 64))
+        open_ones = [
+            key for key, one in example.state.actions_by_id.items() if one.status in {"authorised", "sending"}
+        ]
+        if example.state.closed is not None or not open_ones:
+            break
+        deliver(example, draw(st.sampled_from(sorted(open_ones))), draw)
+    return example
+
+
+def deliver(example: Example, key: str, draw: st.DrawFn) -> None:
+    """One attempt, as a dispatcher would make it; the answer may never come."""
+    first = before_attempt(example.state, key)
+    if first is None:
+        return
+    example.happen(first)
+    if not isinstance(first, DeliveryStarted) or draw(st.integers(0, 4)) == 0:
+        return
+    example.happen(draw(st.sampled_from(answers(key, first.attempt))))
+
+
+def answers(key: str, attempt: int) -> list[AnyFact]:
+    """What a target may answer to an attempt."""
+    return [
+        DeliveryConfirmed(action_id=key, attempt=attempt, http_status=201, receipt_digest="0" * 64),
+        DeliveryRetried(action_id=key, attempt=attempt, reason="busy"),
+        DeliveryFailed(action_id=key, attempt=attempt, reason="refused"),
+        DeliveryInDoubt(action_id=key, attempt=attempt, reason="no answer"),
+    ]
+
+
+def _facts_that_may_fit() -> list[AnyFact]:
+    """Of stages, agents and actions that exist or do not, in any number."""
+    example = Example()
+    facts: list[AnyFact] = [
+        example.started(),
+        SnapshotTaken(snapshot_digest="0" * 64),
+        CancelRequested(actor="alice", reason_digest="0" * 64),
+    ]
+    for stage in ("classify", "deep", "quick", "settle", "unknown"):
+        facts += [
+            StageStarted(stage=stage, agents=AGENTS),
+            StageSkipped(stage=stage, reason="condition_false"),
+        ]
+        facts += [example.folded(stage, agent, "low") for agent in (*AGENTS, "nobody")]
+        facts.append(
+            StageDecided(
+                stage=stage,
+                rule="majority/1",
+                winner=None,
+                degraded=True,
+                outcome_digest="0",
+                votes_digest="0",
+            )
+        )
+    for count in range(4):
+        facts.append(DecisionMade(decision_digest="0", outcome_digest="0", degraded=False, actions=count))
+    for status in ("completed", "failed", "dead_lettered", "cancelled"):
+        facts.append(OrchestrationClosed(status=status, reason="?"))
+    for key in ("act_1", "act_2", "act_3"):
+        facts += _facts_of_an_action(key)
+    return facts
+
+
+def _facts_of_an_action(key: str) -> list[AnyFact]:
+    proposed = {
+        "action_id": key,
+        "name": "record",
+        "position": 0,
+        "tool": "reference.record",
+        "target": "tracker",
+        "arguments_digest": "0" * 64,
+        "policies": (),
+    }
+    facts: list[AnyFact] = [
+        ActionAuthorised.model_validate({**proposed, "idempotency_key": "key"}),
+        ActionDenied.model_validate({**proposed, "reason": "no policy permits it"}),
+    ]
+    for attempt in range(4):
+        facts += [DeliveryStarted(action_id=key, attempt=attempt), *answers(key, attempt)]
+    return facts
+
+
+FOREIGN = _facts_that_may_fit()
+
+
+def empty() -> OrchestrationState:
+    return initial(ORCHESTRATION, "demo", branching_release())
+
+
+@quick
+@given(journals())
+def test_a_valid_life_is_valid_at_every_step(example: Example) -> None:
+    """The journal, told again, ends where the orchestration ended."""
+    assert play(empty(), example.facts) == example.state
+
+
+@quick
+@given(journals(), st.data())
+def test_any_order_repetition_and_loss_of_facts_ends_in_a_valid_state(
+    example: Example, data: st.DataObject
+) -> None:
+    """Promise 1 and 2: whatever the transport does to facts, nothing impossible comes of it."""
+    some = data.draw(st.lists(st.sampled_from(example.facts), max_size=60))
+    play(empty(), some)
+
+
+@quick
+@given(journals(), st.data())
+def test_facts_of_another_life_mixed_in_change_nothing_that_is_known(
+    example: Example, data: st.DataObject
+) -> None:
+    """Forged or foreign facts anywhere in a valid life: the state stays valid."""
+    facts = list(example.facts)
+    for fact in data.draw(st.lists(st.sampled_from(FOREIGN), max_size=15)):
+        facts.insert(data.draw(st.integers(0, len(facts))), fact)
+    play(empty(), facts)
+
+
+@quick
+@given(st.lists(st.sampled_from(FOREIGN), max_size=40))
+def test_arbitrary_facts_alone_end_in_a_valid_state(facts: list[AnyFact]) -> None:
+    """Even facts that no orchestration ever had."""
+    play(empty(), facts)
+
+
+@quick
+@given(journals(), st.data())
+def test_folding_a_journal_twice_gives_the_same_state(example: Example, data: st.DataObject) -> None:
+    """Repeats of all of it, and of single facts at once, change nothing: redelivery is harmless."""
+    once = play(empty(), example.facts)
+    assert play(once, example.facts) == once
+    stuttering = [fact for fact in example.facts for _ in range(data.draw(st.integers(1, 3)))]
+    assert play(empty(), stuttering) == once
+
+
+@quick
+@given(journals())
+def test_every_recorded_fact_is_what_pure_code_derives_again(example: Example) -> None:
+    """Replaying the outside facts gives the identical derived ones: what ``verify`` rests on."""
+    contents = Contents({**example.contents.added})
+    state = empty()
+    again: list[AnyFact] = []
+    for fact in example.facts:
+        if not fact.outside:
+            continue
+        step = progress(state, fact, contents)
+        state = step.state
+        again += step.facts
+    assert again == example.facts
+    assert state == example.state
+
+
+@quick
+@given(journals())
+def test_a_life_whose_deliveries_are_all_heard_of_comes_to_its_end(example: Example) -> None:
+    """Nothing is left waiting for nobody: what is not over yet asks for something or has something under way."""
+    state = example.state
+    if state.closed is None:
+        sending = [key for key, one in state.actions_by_id.items() if one.status == "sending"]
+        asked = {command.action_id for command in outstanding(state) if isinstance(command, Deliver)}
+        assert sending or asked
+        for key in {*sending, *asked}:
+            example.happen(
+                DeliveryFailed(action_id=key, attempt=state.actions_by_id[key].attempts, reason="gave up")
+            )
+    assert example.state.status in TERMINAL
+    assert outstanding(example.state) == ()
+
+
+def test_the_checks_above_see_a_second_decision() -> None:
+    """The invariants are able to fail."""
+    example = Example()
+    example.decide_with("high")
+    assert example.state.decision is not None
+    other = replace(example.state, decision=example.state.decision.model_copy(update={"actions": 9}))
+    with pytest.raises(AssertionError, match="a second decision"):
+        assert_follows(example.state, example.state.decision, other)
+
+
+def test_a_folded_run_is_known_by_its_agent_alone() -> None:
+    """A run that is told of twice, with other words the second time, counts once and as first told."""
+    example = Example()
+    example.begin()
+    example.fold("classify", "alpha", "high")
+    second = example.fold("classify", "alpha", "low")
+    assert second.facts == ()
+    (run,) = example.state.stages["classify"].runs
+    assert run.proposal_digest == example.folded("classify", "alpha", "high").proposal_digest
