@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -14,7 +14,10 @@ from celery import Celery
 
 from app.adapters.celery.application import Transport, create
 from app.adapters.celery.carrier import CeleryCarrier
+from app.adapters.celery.process_telemetry import ProcessTelemetry
 from app.adapters.event_loop import EventLoop
+from app.adapters.opentelemetry import exporters
+from app.adapters.opentelemetry.exporters import Tracing, TracingOptions
 from app.adapters.postgresql.database import Database, Role
 from app.adapters.postgresql.lookups import PostgresqlLookups
 from app.adapters.postgresql.releases import PostgresqlReleases
@@ -35,6 +38,7 @@ from app.data_plane.orchestration.recorder import Recorder
 from app.data_plane.ports import Queue
 from app.data_plane.tools import shipped_tools
 from app.kernel.clock import SystemClock
+from app.telemetry.logs import configure_logs
 from config import settings as configuration
 from config.settings import Settings
 
@@ -53,11 +57,47 @@ def celery_application(settings: Settings) -> Celery:
     )
 
 
+class Telemetry:
+    """How this installation's processes log, and where their spans go."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def start_logs(self, service: str, *, adopt: Sequence[str] = ()) -> None:
+        """Log JSON lines to standard error, the loggers ``adopt`` too."""
+        configure_logs(
+            log_format=self._settings.log_format,
+            level=self._settings.log_level,
+            service=service,
+            adopt=adopt,
+        )
+
+    def start_spans(self, service: str) -> Tracing:
+        """Write spans to the run folder, and to a collector when there is one."""
+        return exporters.configure(
+            TracingOptions(
+                service=service,
+                home=self._settings.home,
+                ratio=self._settings.trace_sample_ratio,
+                otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+            )
+        )
+
+
+def worker_application() -> Celery:
+    """What ``celery -A tasks`` runs, with the telemetry of whichever process that becomes."""
+    settings = configuration.load()
+    ProcessTelemetry(Telemetry(settings)).connect()
+    return celery_application(settings)
+
+
 class Services:
     """One process's services. What a process does not use is never made: an agent_runs worker has no dispatcher."""
 
     def __init__(self, settings: Settings, application: Celery, role: Role) -> None:
         self.settings = settings
+        self.tracing = Tracing(None)
+        """The process's export of spans, where these services are what begins and ends it."""
         self.clock = SystemClock()
         self.database = Database(settings.effective_database_url, role)
         self.redis: redis.Redis = connect(settings.effective_redis_url)
@@ -150,6 +190,7 @@ class Services:
         self.event_loop.close()
         self.database.close()
         self.redis.close()
+        self.tracing.shutdown()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         with self._lock:
@@ -169,4 +210,8 @@ def worker_services() -> Services:
 def api_services() -> Services:
     """The services of the HTTP API's process."""
     settings = configuration.load()
-    return Services(settings, celery_application(settings), "interlock_api")
+    telemetry = Telemetry(settings)
+    telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error", "uvicorn.access"))
+    services = Services(settings, celery_application(settings), "interlock_api")
+    services.tracing = telemetry.start_spans("api")
+    return services

@@ -1,6 +1,5 @@
 """Celery's entry points: ``celery -A tasks worker -Q agent_runs``. One file for each queue, a few lines each."""
 
-from app.bootstrap import celery_application
-from config import settings
+from app.bootstrap import worker_application
 
-celery = celery_application(settings.load())
+celery = worker_application()
