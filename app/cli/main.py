@@ -22,6 +22,7 @@ COMMANDS = {
     "api": "app.cli.parts:api",
     "beat": "app.cli.parts:beat",
     "flower": "app.cli.parts:flower",
+    "demo": "app.cli.demo:demo",
     "releases": "app.cli.releases:releases",
     "topology": "app.cli.topology:commands",
     "sink": "app.cli.sink:sink",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json as json_text
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, TypedDict
 
 import psutil
@@ -16,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.plan import whole_service
+from app.cli.stopping import stopping
 from app.supervisor import service
 from app.supervisor.background import start_in_background
 from app.supervisor.record import Recorded
@@ -23,16 +21,6 @@ from config import settings
 from config.settings import CHECKOUT
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
-class _Stop:
-    """Set by the first SIGINT or SIGTERM; further ones change nothing, the end is under way."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self) -> bool:
-        return self.asked
 
 
 def up(
@@ -50,7 +38,7 @@ def up(
         _show_listens(start_in_background(chosen.folder, CHECKOUT, options), as_json=json)
         return
     repeat = not (quiet or json)
-    with _stopping() as stop:
+    with stopping() as stop:
         whole = service.Service(
             whole_service(chosen, with_flower=flower), say=_print_line if repeat else _drop, abandoned=stop
         )
@@ -99,23 +87,6 @@ def status(json: Json = False) -> None:
         _show_rows(rows, record.listens or {})
     if not running:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _stopping() -> Iterator[_Stop]:
-    stop = _Stop()
-
-    def note(_number: int, _frame: object) -> None:
-        stop.asked = True
-
-    before = {
-        number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _print_line(name: str, line: str) -> None:

@@ -9,8 +9,8 @@ from datetime import datetime
 
 from app.adapters.postgresql.database import Connection, Database, Row
 from app.adapters.postgresql.histories import read_contents
-from app.data_plane.replay.record import Record, StoredLink, named_contents, run_ids
-from app.kernel.facts import AnyFact, decode
+from app.data_plane.replay.record import Record, StoredLink, named_contents, read_chain, run_ids
+from app.kernel.facts import AnyFact
 
 BATCH = 64
 """Orchestrations that are read at once."""
@@ -249,11 +249,5 @@ def _links(connection: Connection, chain_ids: Sequence[str]) -> dict[str, tuple[
 
 
 def _readable(links: Sequence[StoredLink]) -> tuple[AnyFact, ...]:
-    """The facts that can be read, to know what else to fetch; verifying says which cannot."""
-    facts: list[AnyFact] = []
-    for link in links:
-        try:
-            facts.append(decode(link.body).fact)
-        except ValueError:
-            return tuple(facts)
-    return tuple(facts)
+    """The facts that can be read, to know what else to fetch."""
+    return tuple(recorded.fact for recorded in read_chain(links))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.kernel.facts import (
@@ -16,10 +16,12 @@ from app.kernel.facts import (
     ModelAsked,
     OrchestrationStarted,
     ProposalMade,
+    Recorded,
     RunFolded,
     SnapshotTaken,
     StageDecided,
     StageStarted,
+    decode,
 )
 from interlock.identity import run_id
 
@@ -92,3 +94,14 @@ def _named(fact: AnyFact) -> tuple[str | None, ...]:
             return (fact.answer_digest,)
         case _:
             return ()
+
+
+def read_chain(links: Sequence[StoredLink]) -> tuple[Recorded, ...]:
+    """The facts of a chain as far as they can be read; what they are worth is for ``verify`` to say."""
+    recorded: list[Recorded] = []
+    for link in links:
+        try:
+            recorded.append(decode(link.body))
+        except ValueError:
+            break
+    return tuple(recorded)

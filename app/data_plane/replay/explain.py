@@ -1,0 +1,294 @@
+"""``explain``: what happened, why, which version decided, and how to replay it safely; from the record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from app.data_plane.orchestration.state import OrchestrationState, StageState, fold, initial
+from app.data_plane.projections import ActionRow, read_model
+from app.data_plane.replay.narrate import tell
+from app.data_plane.replay.record import Record, read_chain
+from app.kernel.facts import (
+    ActionAuthorised,
+    ActionDenied,
+    DecisionMade,
+    ModelAnswered,
+    ModelFailed,
+    ProposalMade,
+    Recorded,
+    RunFailed,
+)
+from app.kernel.release import Release, Stage
+from interlock.canonical import JsonObject, JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionTold:
+    """The decision's fields and its reason; empty while there is none, or when its content was erased."""
+
+    digest: str = ""
+    fields: JsonObject = field(default_factory=dict)
+    reason: str = ""
+    degraded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One recorded fact in plain words."""
+
+    at: str
+    seq: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What one agent of a stage said, and who answered for it."""
+
+    agent: str
+    run_id: str
+    proposal: JsonValue
+    failure: str
+    side: str
+    """What its vote was for, under the stage's rule."""
+    weight: int
+    model: str
+    provider: str
+    parser: str
+    failed_providers: tuple[str, ...]
+    """Those that were asked before and gave no answer, with their code."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageTold:
+    """One stage and its outcome."""
+
+    name: str
+    status: str
+    why: str
+    """Why it was skipped, or how its votes were counted."""
+    condition: str
+    rule: str
+    winner: str
+    degraded: bool
+    outcome: JsonValue
+    voices: tuple[Voice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ActionTold:
+    """One action, what the policy said of it, and what became of it."""
+
+    name: str
+    tool: str
+    target: str
+    state: str
+    permitted: bool
+    policies: tuple[str, ...]
+    reason: str
+    attempts: int
+    idempotency_key: str
+    arguments: JsonValue
+    replayed: str
+    """What carrying on from here would do with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionTold:
+    """Which documents and programs decided."""
+
+    release: str
+    workflow: str
+    policy: str
+    agents: tuple[str, ...]
+    providers: tuple[str, ...]
+    tools: tuple[str, ...]
+    models: tuple[str, ...]
+    normaliser: str
+    rules: tuple[str, ...]
+    parsers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The four answers."""
+
+    orchestration_id: str
+    status: str
+    ended_because: str
+    happened: tuple[Moment, ...]
+    decision: DecisionTold
+    stages: tuple[StageTold, ...]
+    actions: tuple[ActionTold, ...]
+    version: VersionTold
+    replay: tuple[str, ...]
+
+
+def decision_of(record: Record) -> DecisionTold:
+    """The decision, if there is one."""
+    for recorded in read_chain(record.chain):
+        if isinstance(recorded.fact, DecisionMade):
+            outcome = _content(record, recorded.fact.outcome_digest)
+            known = outcome if isinstance(outcome, Mapping) else {}
+            fields = known.get("decision")
+            return DecisionTold(
+                digest=recorded.fact.decision_digest,
+                fields=fields if isinstance(fields, Mapping) else {},
+                reason=str(known.get("reason", "")),
+                degraded=recorded.fact.degraded,
+            )
+    return DecisionTold()
+
+
+def explain(record: Record, release: Release) -> Explanation:
+    """The four answers of one orchestration, however far it came."""
+    facts = read_chain(record.chain)
+    state = fold(initial(record.orchestration_id, record.tenant_id, release), facts)
+    runs = {run: read_chain(links) for run, links in record.runs.items()}
+    stages = tuple(_stage(record, state, template, runs) for template in release.template.stages)
+    actions = tuple(_action(record, row, facts) for row in read_model(facts).actions)
+    return Explanation(
+        orchestration_id=record.orchestration_id,
+        status=state.status,
+        ended_because=state.closed.reason if state.closed is not None else "",
+        happened=tuple(Moment(item.at, item.seq, item.fact.kind, tell(item.fact)) for item in facts),
+        decision=decision_of(record),
+        stages=stages,
+        actions=actions,
+        version=_version(state, release, stages),
+        replay=_replay(record.orchestration_id, actions),
+    )
+
+
+def _stage(
+    record: Record, state: OrchestrationState, template: Stage, runs: Mapping[str, tuple[Recorded, ...]]
+) -> StageTold:
+    stage = state.stages[template.name]
+    decided = stage.decided
+    votes = _content(record, decided.votes_digest) if decided is not None else None
+    counted = votes if isinstance(votes, Mapping) else {}
+    return StageTold(
+        name=template.name,
+        status=stage.status,
+        why=stage.skipped_because or str(counted.get("reason", "")),
+        condition=template.when or "",
+        rule=decided.rule if decided is not None else "",
+        winner=(decided.winner or "") if decided is not None else "",
+        degraded=decided.degraded if decided is not None else False,
+        outcome=_content(record, decided.outcome_digest) if decided is not None else None,
+        voices=tuple(_voices(record, stage, _by_agent(counted.get("votes")), runs)),
+    )
+
+
+def _voices(
+    record: Record,
+    stage: StageState,
+    votes: Mapping[str, JsonObject],
+    runs: Mapping[str, tuple[Recorded, ...]],
+) -> list[Voice]:
+    voices: list[Voice] = []
+    for folded in stage.runs:
+        facts = [item.fact for item in runs.get(folded.run_id, ())]
+        answers = [fact for fact in facts if isinstance(fact, ModelAnswered)]
+        ends = [fact for fact in facts if isinstance(fact, (ProposalMade, RunFailed))]
+        vote = votes.get(folded.agent, {})
+        weight = vote.get("weight", 0)
+        voices.append(
+            Voice(
+                agent=folded.agent,
+                run_id=folded.run_id,
+                proposal=_content(record, folded.proposal_digest),
+                failure=folded.failure or "",
+                side=str(vote.get("side", "")),
+                weight=weight if isinstance(weight, int) else 0,
+                model=answers[-1].model if answers else "",
+                provider=answers[-1].provider if answers else "",
+                parser=ends[-1].parser if ends else "",
+                failed_providers=tuple(
+                    f"{fact.provider}: {fact.code}" for fact in facts if isinstance(fact, ModelFailed)
+                ),
+            )
+        )
+    return voices
+
+
+def _by_agent(votes: JsonValue) -> dict[str, JsonObject]:
+    listed = votes if isinstance(votes, (list, tuple)) else []
+    return {str(vote["agent"]): vote for vote in listed if isinstance(vote, Mapping)}
+
+
+def _action(record: Record, row: ActionRow, facts: Sequence[Recorded]) -> ActionTold:
+    judged = [item.fact for item in facts if isinstance(item.fact, (ActionAuthorised, ActionDenied))]
+    verdict = next(fact for fact in judged if fact.action_id == row.action_id)
+    return ActionTold(
+        name=row.name,
+        tool=row.tool,
+        target=row.target,
+        state=row.state,
+        permitted=isinstance(verdict, ActionAuthorised),
+        policies=verdict.policies,
+        reason=row.reason,
+        attempts=row.attempts,
+        idempotency_key=row.idempotency_key,
+        arguments=_content(record, row.arguments_digest),
+        replayed=_IF_CARRIED_ON[row.state],
+    )
+
+
+_IF_CARRIED_ON = {
+    "confirmed": "confirmed: it is not sent again",
+    "denied": "denied: it is never sent under this release",
+    "authorised": "not sent yet: it will be sent, with its key",
+    "sending": "on its way: a target that honours keys may see its key again, any other does not",
+    "failed": "gave up: it is not sent again by itself",
+    "in_doubt": "in doubt: it is not sent again before a probe or a person has told what became of it",
+}
+
+
+def _version(state: OrchestrationState, release: Release, stages: Sequence[StageTold]) -> VersionTold:
+    voices = [voice for stage in stages for voice in stage.voices]
+    return VersionTold(
+        release=release.digest,
+        workflow=f"{release.workflow}/{release.template.version}",
+        policy=f"{release.policy.name}/{release.policy.version}",
+        agents=tuple(f"{name}/{agent.version}" for name, agent in sorted(release.agents.items())),
+        providers=tuple(
+            f"{name}/{provider.version} ({provider.kind}, {provider.model})"
+            for name, provider in sorted(release.providers.items())
+        ),
+        tools=tuple(f"{name}/{tool.version}" for name, tool in sorted(release.tools.items())),
+        models=tuple(sorted({f"{voice.model} of {voice.provider}" for voice in voices if voice.model})),
+        normaliser=state.started.normaliser if state.started is not None else "",
+        rules=tuple(sorted({stage.rule for stage in stages if stage.rule})),
+        parsers=tuple(sorted({voice.parser for voice in voices if voice.parser})),
+    )
+
+
+def _replay(orchestration_id: str, actions: Sequence[ActionTold]) -> tuple[str, ...]:
+    lines = [
+        f"`python -m app runs verify {orchestration_id}` decides it again from the record and compares the digests.",
+        "It reads the database and nothing else: it asks no model, calls no target, and sends nothing.",
+    ]
+    again = [action for action in actions if action.state == "confirmed"]
+    if again:
+        lines.append(
+            f"{len(again)} of {len(actions)} actions are confirmed; their keys stay theirs, so that a target which "
+            "honours keys would apply none of them a second time."
+        )
+    return tuple(lines)
+
+
+def _content(record: Record, digest: str | None) -> JsonValue:
+    """The JSON value; None when it was erased or never written."""
+    body = record.contents.get(digest) if digest is not None else None
+    if body is None:
+        return None
+    try:
+        value: JsonValue = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return value

@@ -1,0 +1,87 @@
+"""Each fact in one plain sentence."""
+
+from __future__ import annotations
+
+from app.kernel.facts import (
+    ActionAuthorised,
+    ActionDenied,
+    AnyFact,
+    CancelRequested,
+    DecisionMade,
+    DeliveryConfirmed,
+    DeliveryFailed,
+    DeliveryInDoubt,
+    DeliveryRetried,
+    DeliveryStarted,
+    OrchestrationClosed,
+    OrchestrationStarted,
+    RunFolded,
+    SnapshotTaken,
+    StageDecided,
+    StageSkipped,
+    StageStarted,
+)
+
+
+def tell(fact: AnyFact) -> str:
+    """The sentence; a fact of a later version is told by its kind."""
+    match fact:
+        case OrchestrationStarted():
+            return (
+                f"The event {fact.event_id} ({fact.event_type}) was accepted for {fact.workflow} and pinned to"
+                f" release {fact.release[:12]} ({fact.channel})."
+            )
+        case SnapshotTaken():
+            return f"The lookups were answered; the state snapshot is {fact.snapshot_digest[:12]}."
+        case StageStarted():
+            return f"Stage {fact.stage} called for {', '.join(fact.agents)}."
+        case StageSkipped(stage=stage, reason="condition_false"):
+            return f"Stage {stage} was skipped: its condition did not hold."
+        case StageSkipped():
+            return f"Stage {fact.stage} was skipped: {fact.reason}."
+        case RunFolded():
+            what = "proposed" if fact.proposal_digest is not None else f"gave no proposal ({fact.failure})"
+            return f"In stage {fact.stage}, {fact.agent} {what}."
+        case StageDecided():
+            return f"Stage {fact.stage} was decided by {fact.rule}: {_outcome_of(fact)}."
+        case DecisionMade():
+            return f"The decision was made, {fact.decision_digest[:12]}; it asks for {fact.actions} actions."
+        case OrchestrationClosed():
+            return f"It ended {fact.status}: {fact.reason}."
+        case CancelRequested():
+            return f"{fact.actor} asked to cancel it."
+        case _:
+            return _tell_of_an_action(fact)
+
+
+def _outcome_of(fact: StageDecided) -> str:
+    if fact.winner is None:
+        return "no proposal was valid, and the fallback answered"
+    return f"the proposal of {fact.winner} became the outcome"
+
+
+def _tell_of_an_action(fact: AnyFact) -> str:
+    match fact:
+        case ActionAuthorised():
+            return f"Action {fact.name} ({fact.tool} at {fact.target}) was permitted by {_listed(fact.policies)}."
+        case ActionDenied():
+            return f"Action {fact.name} ({fact.tool} at {fact.target}) was denied: {fact.reason}."
+        case DeliveryStarted():
+            return f"Attempt {fact.attempt} at {fact.action_id} was about to be sent."
+        case DeliveryConfirmed():
+            again = ", which had applied its key before" if fact.repeated else ""
+            return (
+                f"Attempt {fact.attempt} at {fact.action_id} was confirmed (HTTP {fact.http_status}){again}."
+            )
+        case DeliveryRetried():
+            return f"Attempt {fact.attempt} at {fact.action_id} failed for now: {fact.reason}."
+        case DeliveryFailed():
+            return f"{fact.action_id} gave up at attempt {fact.attempt}: {fact.reason}."
+        case DeliveryInDoubt():
+            return f"{fact.action_id} is in doubt after attempt {fact.attempt}: {fact.reason}."
+        case _:
+            return fact.kind.replace("_", " ")
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "its policy"
