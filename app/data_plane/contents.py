@@ -25,6 +25,10 @@ class Contents:
         """What was loaded, and these as well."""
         return {**self._loaded, **more}
 
+    def all(self) -> dict[str, bytes]:
+        """What was loaded, and what was added."""
+        return {**self._loaded, **self.added}
+
     def value(self, digest: str) -> JsonValue:
         """The JSON value of that digest. Raises DefectError when it was not loaded."""
         if digest not in self._values:

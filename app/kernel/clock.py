@@ -24,4 +24,4 @@ class SystemClock:
 
 def to_text(moment: datetime) -> str:
     """RFC 3339 with microseconds and ``Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

@@ -8,13 +8,11 @@ so that replaying the outside facts must give the same derived ones: this is wha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from app.kernel.clock import to_text
 from app.kernel.release import Channel
 from interlock.canonical import JsonObject, canonical_bytes
 from interlock.identity import Lane
@@ -308,12 +306,12 @@ class Recorded:
     fact: AnyFact
 
 
-def encode(chain_id: str, seq: int, at: datetime, fact: BaseFact) -> bytes:
+def encode(chain_id: str, seq: int, at: str, fact: BaseFact) -> bytes:
     """The canonical bytes of a fact in its place; the chain's hash is over these."""
     body: JsonObject = {
         "chain": chain_id,
         "seq": seq,
-        "at": to_text(at),
+        "at": at,
         "fact": fact.model_dump(mode="json"),
     }
     return canonical_bytes(body)

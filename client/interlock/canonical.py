@@ -33,6 +33,13 @@ _EXPONENT = re.compile(rb"[0-9]e[+-][0-9]")
 _HIGH_CHARACTER = re.compile(rb"[\xee-\xf4]")
 
 
+_OPTIONS = (
+    orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+    if orjson is not None
+    else 0
+)
+
+
 class NotCanonicalError(ValueError):
     """The value is not JSON, so it has no canonical form. Remedy: send plain JSON values."""
 
@@ -45,9 +52,8 @@ def canonical_bytes(value: JsonValue) -> bytes:
             and values nested deeper than ``MAX_DEPTH``.
     """
     if orjson is not None and isinstance(value, (dict, list)):
-        options = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
         try:
-            fast: bytes = orjson.dumps(value, option=options)
+            fast: bytes = orjson.dumps(value, option=_OPTIONS)
         except TypeError:
             return _encode(value, 0).encode("utf-8")
         if _is_canonical(fast, value):
@@ -63,7 +69,7 @@ def _is_canonical(fast: bytes, value: JsonValue) -> bool:
         return False
     if not fast.isascii() and _HIGH_CHARACTER.search(fast):
         return False
-    if fast.count(b"[") + fast.count(b"{") > MAX_DEPTH and _is_deep(value):
+    if len(fast) > MAX_DEPTH and fast.count(b"[") + fast.count(b"{") > MAX_DEPTH and _is_deep(value):
         return False
     # orjson writes NaN as null, which reads back as another value.
     return b"null" not in fast or bool(orjson.loads(fast) == value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.adapters.postgresql import rows
 from app.adapters.postgresql.database import Connection
 from app.data_plane.ports import Acceptance, AcceptedEvent, NewStep, Outcome, Queue, Route
-from app.kernel.clock import Clock
+from app.kernel.clock import Clock, to_text
 from app.kernel.facts import OrchestrationStarted
 from interlock.canonical import digest_bytes
 from interlock.identity import advance_id
@@ -88,7 +88,7 @@ def _insert_orchestrations(connection: Connection, events: Sequence[AcceptedEven
     rows.insert_contents(connection, contents)
     if not routed:
         return
-    now = clock.now()
+    now = to_text(clock.now())
     links = [
         rows.link(route.orchestration_id, event.tenant_id, (0, b""), [_started(event, route)], now)[0]
         for event, route in routed

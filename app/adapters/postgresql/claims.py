@@ -1,8 +1,8 @@
 """Claims: leases on due steps, fair between tenants.
 
 The work index has one ordering for both purposes: ``due_at`` is when a step may next be claimed, and a claim moves
-it to the end of its lease. Time is the database's ``clock_timestamp()``: in an old transaction ``now()`` would grant a lease
-that is already over.
+it to the end of its lease. Time is the database's ``clock_timestamp()``: in an old transaction ``now()`` would grant
+a lease that is already over.
 """
 
 from __future__ import annotations

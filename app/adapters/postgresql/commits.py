@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from app.adapters.postgresql import rows
 from app.adapters.postgresql.database import Connection
@@ -51,7 +50,7 @@ def commit(connection: Connection, changes: Sequence[Change], clock: Clock) -> C
     fences = _lock_steps(connection, changes)
     run_heads = _read_run_heads(connection, changes)
     batch = _Batch()
-    now = clock.now()
+    now = to_text(clock.now())
     verdicts: list[Verdict] = []
     for change in changes:
         verdict = _judge(change, heads, run_heads, fences)
@@ -61,7 +60,7 @@ def commit(connection: Connection, changes: Sequence[Change], clock: Clock) -> C
         if change.orchestration is not None:
             links = _link(change, change.orchestration, heads, now)
             batch.links += links
-            _project(batch, change, links, to_text(now))
+            _project(batch, change, links, now)
             batch.heads[change.orchestration_id] = heads[change.orchestration_id]
         if change.run is not None:
             batch.links += _link(change, change.run, run_heads, now)
@@ -136,7 +135,7 @@ def _judge(
     return Verdict.RECORDED
 
 
-def _link(change: Change, append: Append, heads: dict[str, _Head], now: datetime) -> list[rows.Link]:
+def _link(change: Change, append: Append, heads: dict[str, _Head], now: str) -> list[rows.Link]:
     links = rows.link(append.chain_id, change.tenant_id, heads[append.chain_id], append.facts, now)
     if links:
         heads[append.chain_id] = (links[-1].seq + 1, links[-1].hash)

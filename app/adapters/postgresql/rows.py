@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from app.adapters.postgresql.database import Connection
 from app.data_plane.ports import NewStep
@@ -24,7 +23,7 @@ class Link:
 
 
 def link(
-    chain_id: str, tenant_id: str, head: tuple[int, bytes], facts: Iterable[BaseFact], at: datetime
+    chain_id: str, tenant_id: str, head: tuple[int, bytes], facts: Iterable[BaseFact], at: str
 ) -> list[Link]:
     """The facts as links behind ``head`` (the number of facts in the chain, and the last one's hash)."""
     seq, previous = head

@@ -16,7 +16,6 @@ from app.data_plane.agent_runs.proposals import PARSER, Proposal, read_answer
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import ExpressionError
 from app.data_plane.orchestration.observing import batch
-from app.data_plane.orchestration.progress import scope
 from app.data_plane.orchestration.recorder import Loaded, Recorder
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import (
@@ -239,10 +238,9 @@ def _watched(claim: Claim, loaded: Loaded) -> observing.Watched:
 
 def _inputs(agent: AgentBundle, loaded: Loaded) -> JsonObject:
     """What the agent sees; an input that has no value is null, and says so."""
-    known = scope(loaded.state, loaded.contents)
     inputs: dict[str, JsonValue] = {}
     for name, expression in agent.inputs.items():
-        value = known.evaluate(expression)
+        value = loaded.scope.evaluate(expression)
         inputs[name] = None if isinstance(value, ExpressionError) else value
     return inputs
 

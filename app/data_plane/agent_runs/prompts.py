@@ -46,7 +46,7 @@ def prompt_bytes(request: ModelRequest) -> bytes:
         {
             "renderer": RENDERER,
             "model": request.model,
-            "temperature": request.temperature,
+            "temperature": f"{request.temperature:g}",
             "max_output_tokens": request.max_output_tokens,
             "messages": messages,
         }

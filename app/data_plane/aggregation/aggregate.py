@@ -41,7 +41,9 @@ class Aggregator:
             chains = self._store.run_chains(tenants, runs)
             hashes = self._store.chain_hashes(tenants, runs)
             proposals = self._store.contents(tenants, _proposals(chains))
-            recorded = self._recorder.record([_work(claim, chains, hashes, proposals) for claim in claims])
+            recorded = self._recorder.record(
+                [_work(claim, chains, hashes, proposals) for claim in claims], loaded
+            )
         observing.carried_on(recorded, since)
         return len(claims)
 

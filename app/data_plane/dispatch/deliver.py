@@ -11,12 +11,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.data_plane.contents import Contents
 from app.data_plane.dispatch import observing
 from app.data_plane.dispatch.attempts import after_receipt, before_attempt
 from app.data_plane.orchestration.observing import batch, carried_on
 from app.data_plane.orchestration.recorder import Loaded, Plan, Planner, Recorded, Recorder, Work
-from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import Carrier, Claim, Delivery, Queue, Receipt, Store, Targets, Verdict
 from app.kernel.errors import DefectError
 from app.kernel.facts import ActionAuthorised, DeliveryStarted
@@ -37,6 +35,8 @@ class Attempt:
     target: Target
     delivery: Delivery
     span: OpenSpan | None
+    started: Loaded
+    """The orchestration as it was left by that commit."""
 
 
 class Dispatcher:
@@ -63,16 +63,19 @@ class Dispatcher:
             return 0, 0
         loaded = await asyncio.to_thread(self._load, claims)
         with batch(Queue.DISPATCH, loaded):
-            return len(claims), await self._deliver(*_divide(claims, loaded))
+            return len(claims), await self._deliver(claims, loaded)
 
-    async def _deliver(self, together: Sequence[Claim], alone: Sequence[Claim]) -> int:
+    async def _deliver(self, claims: Sequence[Claim], loaded: Mapping[str, Loaded]) -> int:
+        together, alone = _divide(claims, loaded)
         permits = asyncio.Semaphore(ALONE_AT_ONCE)
 
         async def one_by_one(claim: Claim) -> int:
             async with permits:
-                return await self._attempt([claim])
+                return await self._attempt([claim], loaded)
 
-        counts = await asyncio.gather(self._attempt(together), *(one_by_one(claim) for claim in alone))
+        counts = await asyncio.gather(
+            self._attempt(together, loaded), *(one_by_one(claim) for claim in alone)
+        )
         return sum(counts)
 
     def _claim(self, worker: str, actions: Sequence[str], orchestrations: Sequence[str]) -> list[Claim]:
@@ -89,33 +92,31 @@ class Dispatcher:
         tenants = sorted({claim.tenant_id for claim in claims})
         return self._recorder.load(tenants, sorted({claim.orchestration_id for claim in claims}))
 
-    async def _attempt(self, claims: Sequence[Claim]) -> int:
+    async def _attempt(self, claims: Sequence[Claim], loaded: Mapping[str, Loaded]) -> int:
         if not claims:
             return 0
-        attempts = await asyncio.to_thread(self._start, claims)
+        attempts = await asyncio.to_thread(self._start, claims, loaded)
         receipts = await self._targets.deliver([attempt.delivery for attempt in attempts])
         for attempt, receipt in zip(attempts, receipts, strict=True):
             observing.answered(attempt.span, attempt.delivery, receipt)
         await asyncio.to_thread(self._finish, attempts, receipts)
         return sum(receipt.outcome != "confirmed" for receipt in receipts)
 
-    def _start(self, claims: Sequence[Claim]) -> list[Attempt]:
+    def _start(self, claims: Sequence[Claim], loaded: Mapping[str, Loaded]) -> list[Attempt]:
         """Commit the intent of each attempt; what may not or need not be sent is settled here."""
         since = tracing.now_ns()
         recorded = self._recorder.record(
-            [Work(claim.tenant_id, claim.orchestration_id, claim, _start_plan(claim)) for claim in claims]
+            [Work(claim.tenant_id, claim.orchestration_id, claim, _start_plan(claim)) for claim in claims],
+            loaded,
         )
         carried_on(recorded, since)
-        started = [one for one in recorded if _is_started(one)]
-        digests = {digest for one in started for digest in [_authorised(one).arguments_digest]}
-        tenants = sorted({claim.tenant_id for claim in claims})
-        contents = Contents(self._store.contents(tenants, sorted(digests)))
-        return [_attempt_of(one, contents) for one in started]
+        return [_attempt_of(one) for one in recorded if _is_started(one)]
 
     def _finish(self, attempts: Sequence[Attempt], receipts: Sequence[Receipt]) -> None:
         since = tracing.now_ns()
         recorded = self._recorder.record(
-            [_finish_work(attempt, receipt) for attempt, receipt in zip(attempts, receipts, strict=True)]
+            [_finish_work(attempt, receipt) for attempt, receipt in zip(attempts, receipts, strict=True)],
+            _newest(attempts),
         )
         carried_on(recorded, since)
 
@@ -152,27 +153,24 @@ def _finish_work(attempt: Attempt, receipt: Receipt) -> Work:
     return Work(attempt.claim.tenant_id, attempt.claim.orchestration_id, attempt.claim, plan)
 
 
+def _newest(attempts: Sequence[Attempt]) -> dict[str, Loaded]:
+    """The orchestrations as they were left by the last of their attempts that was started."""
+    in_order = sorted(attempts, key=lambda attempt: attempt.started.history.head_seq)
+    return {attempt.claim.orchestration_id: attempt.started for attempt in in_order}
+
+
 def _is_started(one: Recorded) -> bool:
     return one.verdict is Verdict.RECORDED and any(isinstance(fact, DeliveryStarted) for fact in one.facts)
 
 
-def _known(one: Recorded) -> tuple[Claim, OrchestrationState]:
-    if one.work.claim is None or one.state is None:
+def _attempt_of(one: Recorded) -> Attempt:
+    claim, after = one.work.claim, one.after
+    if claim is None or after is None:
         raise DefectError("A delivery was started without a claim or a state.")
-    return one.work.claim, one.state
-
-
-def _authorised(one: Recorded) -> ActionAuthorised:
-    claim, state = _known(one)
-    proposed = state.actions_by_id[claim.step_id].proposed
-    if not isinstance(proposed, ActionAuthorised):
+    state = after.state
+    action = state.actions_by_id[claim.step_id].proposed
+    if not isinstance(action, ActionAuthorised):
         raise DefectError(f"The action {claim.step_id} was started though the policy denied it.")
-    return proposed
-
-
-def _attempt_of(one: Recorded, contents: Contents) -> Attempt:
-    claim, state = _known(one)
-    action = _authorised(one)
     target = state.release.target(action.target)
     event_id = state.started.event_id if state.started is not None else ""
     attempt = state.actions_by_id[claim.step_id].attempts
@@ -186,9 +184,9 @@ def _attempt_of(one: Recorded, contents: Contents) -> Attempt:
         event_id=event_id,
         tool=action.tool,
         idempotency_key=action.idempotency_key,
-        arguments=contents.body(action.arguments_digest),
+        arguments=after.contents.body(action.arguments_digest),
         timeout_seconds=target.timeout_seconds,
         attempt=attempt,
         traceparent=span.traceparent if span is not None else one.traceparent,
     )
-    return Attempt(claim, target, delivery, span)
+    return Attempt(claim, target, delivery, span, after)

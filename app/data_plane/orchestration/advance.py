@@ -41,7 +41,7 @@ class Advancer:
         loaded = self._recorder.load(tenants, [claim.orchestration_id for claim in claims])
         with observing.batch(Queue.ORCHESTRATION, loaded):
             snapshots = self._take_snapshots(loaded)
-            recorded = self._recorder.record([self._work(claim, snapshots) for claim in claims])
+            recorded = self._recorder.record([self._work(claim, snapshots) for claim in claims], loaded)
         observing.carried_on(recorded, since)
         return len(claims)
 

@@ -66,11 +66,15 @@ def decide(state: OrchestrationState, fact: AnyFact) -> tuple[Command, ...]:
 
     A fact that cannot follow changes nothing and asks for nothing.
     """
-    after = evolve(state, fact)
-    if after is state:
+    return newly_due(state, evolve(state, fact))
+
+
+def newly_due(before: OrchestrationState, after: OrchestrationState) -> tuple[Command, ...]:
+    """The commands that are outstanding now and were not before."""
+    if after is before:
         return ()
-    before = set(outstanding(state))
-    return tuple(command for command in outstanding(after) if command not in before)
+    known = set(outstanding(before))
+    return tuple(command for command in outstanding(after) if command not in known)
 
 
 def outstanding(state: OrchestrationState) -> tuple[Command, ...]:

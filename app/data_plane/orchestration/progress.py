@@ -20,7 +20,7 @@ from app.data_plane.orchestration.decide import (
     ConsiderStage,
     Deliver,
     TakeSnapshot,
-    decide,
+    newly_due,
 )
 from app.data_plane.orchestration.state import OrchestrationState, evolve
 from app.kernel.errors import DefectError
@@ -59,10 +59,10 @@ def progress(state: OrchestrationState, fact: AnyFact, contents: Contents) -> Pr
     waiting: list[AnyFact] = [fact]
     while waiting:
         current = waiting.pop(0)
-        commands = decide(state, current)
         after = evolve(state, current)
         if after is state:
             continue
+        commands = newly_due(state, after)
         state = after
         facts.append(current)
         for command in commands:

@@ -7,11 +7,13 @@ decided again; the rest of the batch is not touched by it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 from app.data_plane.contents import Contents
-from app.data_plane.orchestration.progress import Progress, progress
+from app.data_plane.expressions import Scope
+from app.data_plane.orchestration.progress import Progress, progress, scope
 from app.data_plane.orchestration.state import OrchestrationState, fold, initial
 from app.data_plane.ports import (
     Append,
@@ -40,13 +42,18 @@ RELEASE_RETRY_SECONDS = 5.0
 RUN_LEASE_MARGIN_SECONDS = 15.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Loaded:
     """An orchestration as pure code sees it."""
 
     history: History
     state: OrchestrationState
     contents: Contents
+
+    @cached_property
+    def scope(self) -> Scope:
+        """What its template's expressions see, made once for all of its runs."""
+        return scope(self.state, self.contents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +86,19 @@ class Recorded:
 
     work: Work
     verdict: Verdict
-    state: OrchestrationState | None
     facts: tuple[AnyFact, ...]
-    traceparent: str | None
+    after: Loaded | None
+    """The orchestration with what was recorded; None when its release could not be loaded."""
+
+    @property
+    def state(self) -> OrchestrationState | None:
+        """The state after it."""
+        return self.after.state if self.after is not None else None
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace context of the orchestration."""
+        return self.after.history.traceparent if self.after is not None else None
 
 
 class Recorder:
@@ -111,15 +128,21 @@ class Recorder:
         contents = self._store.contents(tenants, sorted(digests))
         return {key: Loaded(history, state, Contents(contents)) for key, (history, state) in folded.items()}
 
-    def record(self, works: Sequence[Work]) -> list[Recorded]:
-        """Plan, commit, and carry on; in the works' order."""
+    def record(self, works: Sequence[Work], known: Mapping[str, Loaded] | None = None) -> list[Recorded]:
+        """Plan, commit, and carry on; in the works' order.
+
+        Args:
+            known: what was loaded of all these orchestrations a moment ago. It may be out of date: what is decided
+                on it is recorded only behind the head that it was read at.
+        """
         outcomes: dict[int, Recorded] = {}
         pending = list(enumerate(works))
         for _ in range(MOST_ROUNDS):
             if not pending:
                 return [outcomes[position] for position in range(len(works))]
             tenants = sorted({work.tenant_id for _, work in pending})
-            loaded = self.load(tenants, sorted({work.orchestration_id for _, work in pending}))
+            loaded = known or self.load(tenants, sorted({work.orchestration_id for _, work in pending}))
+            known = None
             drafts = [(position, work, _draft(work, loaded)) for position, work in pending]
             committed = self._store.commit([draft.change for _, _, draft in drafts])
             pending = []
@@ -127,7 +150,7 @@ class Recorder:
                 if verdict is Verdict.MOVED:
                     pending.append((position, work))
                 else:
-                    outcomes[position] = Recorded(work, verdict, draft.state, draft.facts, draft.traceparent)
+                    outcomes[position] = Recorded(work, verdict, draft.facts, draft.after)
             self._carry_on([draft for (_, _, draft), v in zip(drafts, committed.verdicts, strict=True)
                             if v is Verdict.RECORDED])  # fmt: skip
             self.tell(committed)
@@ -166,9 +189,8 @@ class Recorder:
 @dataclass(frozen=True, slots=True)
 class _Draft:
     change: Change
-    state: OrchestrationState | None
     facts: tuple[AnyFact, ...]
-    traceparent: str | None
+    after: Loaded | None
 
 
 def needed_contents(state: OrchestrationState) -> set[str]:
@@ -180,6 +202,9 @@ def needed_contents(state: OrchestrationState) -> set[str]:
         digests.add(state.snapshot_digest)
     if state.decision is not None:
         digests.add(state.decision.outcome_digest)
+    for action in state.actions_by_id.values():
+        if action.status in {"authorised", "sending"}:
+            digests.add(action.proposed.arguments_digest)
     for stage in state.stages.values():
         if stage.decided is not None:
             digests.add(stage.decided.outcome_digest)
@@ -191,7 +216,7 @@ def needed_contents(state: OrchestrationState) -> set[str]:
 def _draft(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
     found = loaded.get(work.orchestration_id)
     if found is None:
-        return _Draft(_wait_for_release(work), None, (), None)
+        return _Draft(_wait_for_release(work), (), None)
     plan = work.plan(found)
     contents = Contents(found.contents.with_more(plan.contents))
     state = found.state
@@ -213,7 +238,8 @@ def _draft(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
         retry_in_seconds=plan.retry_in_seconds,
         withdraw=plan.withdraw,
     )
-    return _Draft(change, state, tuple(facts), found.history.traceparent)
+    history = replace(found.history, head_seq=found.history.head_seq + len(facts))
+    return _Draft(change, tuple(facts), Loaded(history, state, Contents(contents.all())))
 
 
 def _wait_for_release(work: Work) -> Change:
@@ -276,8 +302,8 @@ def _canvases(drafts: Sequence[_Draft]) -> list[StageCanvas]:
     groups: dict[tuple[str, str], list[_Draft]] = {}
     for draft in drafts:
         for fact in draft.facts:
-            if isinstance(fact, StageStarted) and draft.state is not None:
-                groups.setdefault((draft.state.release.digest, fact.stage), []).append(draft)
+            if isinstance(fact, StageStarted) and draft.after is not None:
+                groups.setdefault((draft.after.history.release, fact.stage), []).append(draft)
     return [_canvas(release, stage, members) for (release, stage), members in groups.items()]
 
 

@@ -7,8 +7,7 @@ nothing. So any order, repetition and loss of facts ends in a valid state.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.kernel.facts import (
     TERMINAL,
@@ -38,8 +37,7 @@ ActionStatus = Literal["authorised", "denied", "sending", "confirmed", "failed",
 SETTLED_ACTION: frozenset[str] = frozenset({"denied", "confirmed", "failed", "in_doubt"})
 
 
-@dataclass(frozen=True, slots=True)
-class StageState:
+class StageState(NamedTuple):
     """One stage: pending until it is started or skipped, running until it is decided."""
 
     status: Literal["pending", "running", "skipped", "decided"] = "pending"
@@ -58,8 +56,7 @@ class StageState:
         return tuple(agent for agent in agents if agent not in folded)
 
 
-@dataclass(frozen=True, slots=True)
-class ActionState:
+class ActionState(NamedTuple):
     """One action of the decision."""
 
     proposed: ActionAuthorised | ActionDenied
@@ -67,8 +64,7 @@ class ActionState:
     attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class OrchestrationState:
+class OrchestrationState(NamedTuple):
     """Everything that decides what happens next."""
 
     orchestration_id: str
@@ -112,20 +108,20 @@ def evolve(state: OrchestrationState, fact: AnyFact) -> OrchestrationState:
         return state
     match fact:
         case OrchestrationStarted():
-            return state if state.started else replace(state, started=fact)
+            return state if state.started else state._replace(started=fact)
         case SnapshotTaken():
             fits = state.started is not None and state.snapshot_digest is None
-            return replace(state, snapshot_digest=fact.snapshot_digest) if fits else state
+            return state._replace(snapshot_digest=fact.snapshot_digest) if fits else state
         case StageStarted() | StageSkipped() | RunFolded() | StageDecided():
             return _evolve_stage(state, fact)
         case DecisionMade():
             fits = state.decision is None and all(stage.settled for stage in state.stages.values())
-            return replace(state, decision=fact) if fits and state.snapshot_digest else state
+            return state._replace(decision=fact) if fits and state.snapshot_digest else state
         case CancelRequested():
             fits = state.started is not None and state.cancelled_by is None
-            return replace(state, cancelled_by=fact.actor) if fits else state
+            return state._replace(cancelled_by=fact.actor) if fits else state
         case OrchestrationClosed():
-            return replace(state, closed=fact) if may_close(state, fact) else state
+            return state._replace(closed=fact) if may_close(state, fact) else state
         case _:
             return _evolve_action(state, fact)
 
@@ -155,16 +151,16 @@ def _evolve_stage(
     changed = stage
     match fact:
         case StageStarted() if stage.status == "pending" and ready(state, fact.stage):
-            changed = replace(stage, status="running")
+            changed = stage._replace(status="running")
         case StageSkipped() if stage.status == "pending" and ready(state, fact.stage):
-            changed = replace(stage, status="skipped", skipped_because=fact.reason)
+            changed = stage._replace(status="skipped", skipped_because=fact.reason)
         case RunFolded() if stage.status == "running" and fact.agent in stage.missing(template.agents):
-            changed = replace(stage, runs=(*stage.runs, fact))
+            changed = stage._replace(runs=(*stage.runs, fact))
         case StageDecided() if stage.status == "running" and not stage.missing(template.agents):
-            changed = replace(stage, status="decided", decided=fact)
+            changed = stage._replace(status="decided", decided=fact)
     if changed is stage:
         return state
-    return replace(state, stages={**state.stages, fact.stage: changed})
+    return state._replace(stages={**state.stages, fact.stage: changed})
 
 
 def ready(state: OrchestrationState, stage: str) -> bool:
@@ -180,14 +176,14 @@ def _evolve_action(state: OrchestrationState, fact: AnyFact) -> OrchestrationSta
         if fact.action_id in actions or len(actions) >= state.decision.actions:
             return state
         status: ActionStatus = "authorised" if isinstance(fact, ActionAuthorised) else "denied"
-        return replace(state, actions={**actions, fact.action_id: ActionState(fact, status)})
+        return state._replace(actions={**actions, fact.action_id: ActionState(fact, status)})
     if not isinstance(
         fact, (DeliveryStarted, DeliveryConfirmed, DeliveryRetried, DeliveryFailed, DeliveryInDoubt)
     ):
         return state
     action = actions.get(fact.action_id)
     changed = _evolve_delivery(action, fact) if action is not None else None
-    return state if changed is None else replace(state, actions={**actions, fact.action_id: changed})
+    return state if changed is None else state._replace(actions={**actions, fact.action_id: changed})
 
 
 def _evolve_delivery(
@@ -197,17 +193,17 @@ def _evolve_delivery(
     if isinstance(fact, DeliveryStarted):
         # Also from `sending`: at a target that honours keys, an attempt nobody heard of again is made once more.
         fits = action.status in {"authorised", "sending"} and fact.attempt > action.attempts
-        return replace(action, status="sending", attempts=fact.attempt) if fits else None
+        return action._replace(status="sending", attempts=fact.attempt) if fits else None
     if isinstance(fact, DeliveryFailed) and action.status == "authorised" and fact.attempt == action.attempts:
-        return replace(action, status="failed")
+        return action._replace(status="failed")
     if action.status != "sending" or fact.attempt != action.attempts:
         return None
     match fact:
         case DeliveryConfirmed():
-            return replace(action, status="confirmed")
+            return action._replace(status="confirmed")
         case DeliveryRetried():
-            return replace(action, status="authorised")
+            return action._replace(status="authorised")
         case DeliveryFailed():
-            return replace(action, status="failed")
+            return action._replace(status="failed")
         case DeliveryInDoubt():
-            return replace(action, status="in_doubt")
+            return action._replace(status="in_doubt")
