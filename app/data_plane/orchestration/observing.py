@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from app.data_plane.orchestration.recorder import Loaded, Recorded
 from app.data_plane.ports import Queue, Verdict
@@ -21,6 +22,7 @@ from app.kernel.facts import (
     DeliveryRetried,
     OrchestrationClosed,
     OrchestrationStarted,
+    RunFolded,
     SnapshotTaken,
     StageDecided,
 )
@@ -111,6 +113,8 @@ def _tell(fact: AnyFact, keys: Keys) -> None:
     if isinstance(fact, OrchestrationClosed) and fact.status in {"failed", "dead_lettered"}:
         level = logging.WARNING
     if _levels.isEnabledFor(level):
+        if isinstance(fact, RunFolded):
+            keys = replace(keys, run_id=fact.run_id)
         _log.log(level, words, **keys.named(), **_values(fact))
 
 
