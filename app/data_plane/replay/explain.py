@@ -202,7 +202,7 @@ def _voices(
                 agent=folded.agent,
                 run_id=folded.run_id,
                 proposal=_content(record, folded.proposal_digest),
-                failure=folded.failure or "",
+                failure=_failure(folded.failure, ends[-1] if ends else None),
                 side=str(vote.get("side", "")),
                 weight=weight if isinstance(weight, int) else 0,
                 model=answers[-1].model if answers else "",
@@ -214,6 +214,12 @@ def _voices(
             )
         )
     return voices
+
+
+def _failure(code: str | None, end: ProposalMade | RunFailed | None) -> str:
+    if code is None:
+        return ""
+    return f"{code}: {end.detail}" if isinstance(end, RunFailed) and end.detail else code
 
 
 def _by_agent(votes: JsonValue) -> dict[str, JsonObject]:
