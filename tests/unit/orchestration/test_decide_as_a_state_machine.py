@@ -6,8 +6,6 @@ once, and hypothesis looks for facts that break it.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -105,6 +103,8 @@ def assert_follows(before: OrchestrationState, fact: AnyFact, after: Orchestrati
         assert now.proposed == action.proposed, "an action was proposed twice"
         assert now.status in MAY_BECOME[action.status], f"{action.status} became {now.status} by {fact.kind}"
         assert now.attempts >= action.attempts
+        if isinstance(fact, DeliveryStarted) and now != action:
+            assert now.attempts > action.attempts, "one attempt was begun twice"
 
 
 def assert_commands(
@@ -233,6 +233,8 @@ def _facts_of_an_action(key: str) -> list[AnyFact]:
 
 
 FOREIGN = _facts_that_may_fit()
+DECIDED = Example()
+DECIDED.decide_with("high")
 
 
 def empty() -> OrchestrationState:
@@ -273,6 +275,21 @@ def test_facts_of_another_life_mixed_in_change_nothing_that_is_known(
 def test_arbitrary_facts_alone_end_in_a_valid_state(facts: list[AnyFact]) -> None:
     """Even facts that no orchestration ever had."""
     play(empty(), facts)
+
+
+@quick
+@given(st.data())
+def test_deliveries_told_of_in_any_order_send_nothing_twice_and_confirm_only_what_was_sent(
+    data: st.DataObject,
+) -> None:
+    """Promise 2, where late and repeated answers meet: an answer counts for the attempt under way alone."""
+    keys = sorted(DECIDED.state.actions_by_id)
+    told = [fact for key in keys for fact in _facts_of_an_action(key)]
+    cancel: AnyFact = CancelRequested(actor="alice", reason_digest="0" * 64)
+    play(DECIDED.state, data.draw(st.lists(st.sampled_from([*told, cancel]), max_size=40)))
+    # Few facts about one action meet each other more often.
+    near = [fact for fact in _facts_of_an_action(keys[0]) if getattr(fact, "attempt", 1) == 1]
+    play(DECIDED.state, data.draw(st.lists(st.sampled_from(near), max_size=12)))
 
 
 @quick
@@ -324,7 +341,7 @@ def test_the_checks_above_see_a_second_decision() -> None:
     example = Example()
     example.decide_with("high")
     assert example.state.decision is not None
-    other = replace(example.state, decision=example.state.decision.model_copy(update={"actions": 9}))
+    other = example.state._replace(decision=example.state.decision.model_copy(update={"actions": 9}))
     with pytest.raises(AssertionError, match="a second decision"):
         assert_follows(example.state, example.state.decision, other)
 
