@@ -23,6 +23,7 @@ COMMANDS = {
     "beat": "app.cli.parts:beat",
     "flower": "app.cli.parts:flower",
     "demo": "app.cli.demo:demo",
+    "submit": "app.cli.submit:submit",
     "runs": "app.cli.runs:runs",
     "releases": "app.cli.releases:releases",
     "topology": "app.cli.topology:commands",

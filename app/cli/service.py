@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.plan import whole_service
+from app.cli.provided_secrets import provide_secrets
 from app.cli.stopping import stopping
 from app.supervisor import service
 from app.supervisor.background import start_in_background
@@ -39,6 +40,7 @@ def up(
         return
     repeat = not (quiet or json)
     with stopping() as stop:
+        provide_secrets(chosen)
         whole = service.Service(
             whole_service(chosen, with_flower=flower), say=_print_line if repeat else _drop, abandoned=stop
         )

@@ -175,6 +175,18 @@ class Reading:
             counted["events"], counted["orchestrations"], counted["actions"], counted["decisions"].get("", 0)
         )
 
+    def states(self, orchestration_ids: Sequence[str]) -> dict[str, str]:
+        """The states of these orchestrations, as far as they are there."""
+        tenants = self.tenants()
+        if not tenants or not orchestration_ids:
+            return {}
+        with self._database.transaction(tenants) as connection:
+            found = connection.execute(
+                "SELECT orchestration_id, status FROM orchestrations WHERE orchestration_id = ANY(%s::text[])",
+                [list(orchestration_ids)],
+            )
+            return {row[0]: row[1] for row in found}
+
     def open_steps(self, orchestration_id: str) -> tuple[str, ...]:
         """The steps of an orchestration that are not finished."""
         with self._database.transaction() as connection:
