@@ -250,10 +250,6 @@ class Carrier(Protocol):
         """Ring the queue's doorbell; while one is waiting, another is not sent."""
         ...
 
-    def send(self, queue: Queue, step_ids: Sequence[str]) -> None:
-        """Ask the queue's workers for these steps."""
-        ...
-
     def publish(self, canvas: StageCanvas) -> None:
         """Publish one canvas."""
         ...

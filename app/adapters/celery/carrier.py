@@ -60,15 +60,6 @@ class CeleryCarrier:
                 "the doorbell of %s stays silent for a while (%s)", queue.value, type(error).__name__
             )
 
-    def send(self, queue: Queue, step_ids: Sequence[str]) -> None:
-        """Ask the queue's workers for these steps."""
-        try:
-            self._task(queue, list(step_ids)).apply_async()
-        except _UNREACHABLE as error:
-            _log.warning(
-                "%d steps were not asked of %s (%s)", len(step_ids), queue.value, type(error).__name__
-            )
-
     def publish(self, canvas: StageCanvas) -> None:
         """Publish ``chain(chord(group(runs...), aggregation), dispatch)`` over the batch, all of ids."""
         size = self._runs_per_message

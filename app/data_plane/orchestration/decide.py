@@ -66,15 +66,13 @@ def decide(state: OrchestrationState, fact: AnyFact) -> tuple[Command, ...]:
 
     A fact that cannot follow changes nothing and asks for nothing.
     """
-    return newly_due(state, evolve(state, fact))
+    after = evolve(state, fact)
+    return () if after is state else newly(outstanding(state), outstanding(after))
 
 
-def newly_due(before: OrchestrationState, after: OrchestrationState) -> tuple[Command, ...]:
+def newly(before: tuple[Command, ...], after: tuple[Command, ...]) -> tuple[Command, ...]:
     """The commands that are outstanding now and were not before."""
-    if after is before:
-        return ()
-    known = set(outstanding(before))
-    return tuple(command for command in outstanding(after) if command not in known)
+    return tuple(command for command in after if command not in before)
 
 
 def outstanding(state: OrchestrationState) -> tuple[Command, ...]:

@@ -20,7 +20,8 @@ from app.data_plane.orchestration.decide import (
     ConsiderStage,
     Deliver,
     TakeSnapshot,
-    newly_due,
+    newly,
+    outstanding,
 )
 from app.data_plane.orchestration.state import OrchestrationState, evolve
 from app.kernel.errors import DefectError
@@ -57,15 +58,16 @@ def progress(state: OrchestrationState, fact: AnyFact, contents: Contents) -> Pr
     facts: list[AnyFact] = []
     effects: list[TakeSnapshot | Deliver] = []
     waiting: list[AnyFact] = [fact]
+    due = outstanding(state)
     while waiting:
         current = waiting.pop(0)
         after = evolve(state, current)
         if after is state:
             continue
-        commands = newly_due(state, after)
+        known, due = due, outstanding(after)
         state = after
         facts.append(current)
-        for command in commands:
+        for command in newly(known, due):
             if isinstance(command, (TakeSnapshot, Deliver)):
                 effects.append(command)
             else:

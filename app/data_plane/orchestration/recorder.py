@@ -160,14 +160,10 @@ class Recorder:
         )
 
     def tell(self, committed: Committed) -> None:
-        """Ask the queues for the steps that became due because their last member is final."""
-        if not self._shortcut:
-            return
-        by_queue: dict[Queue, list[str]] = {}
-        for step_id, queue in committed.ready:
-            by_queue.setdefault(queue, []).append(step_id)
-        for queue, step_ids in by_queue.items():
-            self._carrier.send(queue, step_ids)
+        """Ring the queues of the steps that became due because their last member is final."""
+        if self._shortcut:
+            for queue in sorted({queue for _, queue in committed.ready}):
+                self._carrier.ring(queue)
 
     def _release(self, digest: str) -> Release | None:
         try:
@@ -179,11 +175,9 @@ class Recorder:
     def _carry_on(self, drafts: Sequence[_Draft]) -> None:
         for canvas in _canvases(drafts):
             self._carrier.publish(canvas)
-        if self._shortcut:
-            deliveries = [step.step_id for draft in drafts for step in draft.change.new_steps
-                          if step.queue is Queue.DISPATCH]  # fmt: skip
-            if deliveries:
-                self._carrier.send(Queue.DISPATCH, deliveries)
+        steps = (step for draft in drafts for step in draft.change.new_steps)
+        if self._shortcut and any(step.queue is Queue.DISPATCH for step in steps):
+            self._carrier.ring(Queue.DISPATCH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,101 @@
+"""``make bench``: what Interlock costs beside a bare Celery canvas, measured in one run on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmark import bare_peer, memory, reference_workflow, second_worker, straggler
+from tests.benchmark.running import service
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured line of the report."""
+
+    name: str
+    value: str
+    note: str
+
+
+def speed(count: int) -> list[Figure]:
+    """Workflows per second of the reference workflow and of its peer."""
+    peer = bare_peer.best(max(100, count // 8))
+    with service() as running:
+        reference_workflow.saturate(running, 200, "warm")
+        idle = reference_workflow.trickle(running, 30, "idle")
+        ours = reference_workflow.saturate(running, count, "load")
+    return [
+        Figure("bare canvas, best pool", f"{peer.per_second:.0f}/s", f"{peer.name}; {peer.tried}"),
+        Figure("reference workflow", f"{ours.per_second:.0f}/s", f"{count} workflows in {ours.seconds:.1f} s"),
+        Figure("times the bare canvas", f"{ours.per_second / peer.per_second:.1f}", "aim: 10; never below 1"),
+        Figure("latency, idle", f"p50 {idle.p50_ms:.0f} ms, p99 {idle.p99_ms:.0f} ms", "one at a time, from acceptance to end"),
+        Figure("latency, saturated", f"p50 {ours.p50_ms:.0f} ms, p99 {ours.p99_ms:.0f} ms", "all at once, so mostly queueing"),
+    ]  # fmt: skip
+
+
+def stragglers(_count: int) -> list[Figure]:
+    """A batch of 64 with one run of 3 s."""
+    seen = straggler.measure()
+    note = "the others' effects, after the first acceptance; the straggler's own follows"
+    return [Figure("63 beside a straggler of 3 s", f"{seen.others_seconds:.2f} s", note),
+            Figure("the straggler itself", f"{seen.straggler_seconds:.2f} s", "")]  # fmt: skip
+
+
+def scaling(_count: int) -> list[Figure]:
+    """A second agent_runs worker beside the first."""
+    seen = second_worker.measure()
+    return [
+        Figure("agents that wait 1 s, one worker", f"{seen.alone_per_second:.0f} runs/s", ""),
+        Figure("with a second worker", f"{seen.together_per_second:.0f} runs/s", f"{seen.ratio:.2f} times; aim: 1.7"),
+        Figure("dispatch p95", f"{seen.dispatch_alone_ms:.0f} ms -> {seen.dispatch_together_ms:.0f} ms", "from decision to receipt"),
+    ]  # fmt: skip
+
+
+def sizes(_count: int) -> list[Figure]:
+    """Memory of an idle `up`."""
+    seen = memory.measure()
+    return [
+        Figure("idle worker, largest", f"{seen.largest_worker_mb:.0f} MB PSS", f"{seen.largest_worker}; aim: below 120"),
+        Figure("idle up, whole", f"{seen.whole_mb:.0f} MB PSS", f"{seen.processes} processes; aim: below 900"),
+    ]  # fmt: skip
+
+
+PARTS: dict[str, Callable[[int], list[Figure]]] = {
+    "speed": speed,
+    "stragglers": stragglers,
+    "scaling": scaling,
+    "memory": sizes,
+}
+
+
+def main() -> None:
+    """Run the parts and print what was seen."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--count", type=int, default=3000, help="workflows of the speed part")
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    figures: list[Figure] = []
+    for name in chosen.parts:
+        console.log(f"measuring {name}")
+        figures += PARTS[name](chosen.count)
+    if chosen.json:
+        print(json.dumps([asdict(figure) for figure in figures]))
+        return
+    table = Table("figure", "value", "note", title=f"{os.cpu_count()} cores, all in one run")
+    for figure in figures:
+        table.add_row(figure.name, figure.value, figure.note)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
