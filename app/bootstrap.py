@@ -208,10 +208,15 @@ def worker_services() -> Services:
 
 
 def api_services() -> Services:
-    """The services of the HTTP API's process."""
+    """What the HTTP API may do, for a command of the command line: it neither logs nor makes spans."""
     settings = configuration.load()
-    telemetry = Telemetry(settings)
+    return Services(settings, celery_application(settings), "interlock_api")
+
+
+def api_process() -> Services:
+    """The services of the HTTP API's own process, with its telemetry."""
+    services = api_services()
+    telemetry = Telemetry(services.settings)
     telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error", "uvicorn.access"))
-    services = Services(settings, celery_application(settings), "interlock_api")
     services.tracing = telemetry.start_spans("api")
     return services

@@ -17,9 +17,9 @@ from app.api.webhooks import webhooks_router
 
 def create() -> FastAPI:
     """The API wired by bootstrap, for uvicorn."""
-    from app.bootstrap import api_services
+    from app.bootstrap import api_process
 
-    return create_application(api_services())
+    return create_application(api_process())
 
 
 def create_application(services: ApiServices) -> FastAPI:

@@ -81,7 +81,7 @@ def observe(home: Path) -> Observed:
                 return bool(done == total == 4)
 
             assert_eventually(ended, within=60, what="every orchestration is completed")
-            rows = dict(
+            rows: dict[str, str] = dict(
                 connection.execute("SELECT orchestration_id, traceparent FROM orchestrations").fetchall()
             )
             runs = connection.execute(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -92,3 +94,25 @@ def test_levels_below_the_configured_one_are_silent() -> None:
     stream = logged()
     get_logger("app.x").debug("nothing")
     assert stream.getvalue() == ""
+
+
+def test_unconfigured_only_warnings_are_seen_and_never_on_standard_output() -> None:
+    """What a command prints with --json is read by programs."""
+    program = (
+        "from app.telemetry.logs import get_logger\n"
+        "log = get_logger('app.x'); log.info('quiet'); log.warning('loud', tenant_id='demo')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert done.stderr.strip() == "event='loud' tenant_id='demo'"
+
+
+def test_a_librarys_own_handlers_give_way() -> None:
+    """Uvicorn makes handlers before the application that it serves can say how to log."""
+    uvicorn = logging.getLogger("test.uvicorn")
+    uvicorn.addHandler(logging.NullHandler())
+    uvicorn.propagate = False
+    stream = io.StringIO()
+    configure_logs(stream=stream, adopt=("test.uvicorn",))
+    uvicorn.warning("started")
+    assert [line["event"] for line in lines(stream)] == ["started"]

@@ -194,3 +194,34 @@ def test_shutting_down_twice_is_harmless(tmp_path: Path) -> None:
     running.shutdown()
     running.shutdown()
     running.flush()
+
+
+def test_a_span_that_is_begun_can_be_continued_before_it_is_over(traced: Traced) -> None:
+    """An attempt's span goes to the target in a header; how the attempt ended is known later."""
+    attempt = tracing.begin("dispatch", KEYS, attributes={"x": 1})
+    tracing.record("at the target", KEYS, parent=attempt.traceparent, start_ns=1, end_ns=2)
+    attempt.end({"error.type": "unknown"})
+    found = traced.spans()
+    assert found["at the target"]["parent_span_id"] == found["dispatch"]["span_id"]
+    assert found["dispatch"]["status"] == "error"
+    assert found["dispatch"]["attributes"] == {**KEYS.named(), "x": 1, "error.type": "unknown"}
+
+
+def test_a_span_that_is_dropped_never_was(traced: Traced) -> None:
+    """The ingestion span of a duplicate."""
+    assert tracing.begin("ingestion", KEYS).traceparent is not None
+    assert traced.spans() == {}
+
+
+def test_what_is_not_sampled_says_so_before_anything_is_gathered(tmp_path: Path) -> None:
+    """A row without a trace begins none later: its spans would be roots of their own."""
+    unsampled = Traced(tmp_path, ratio=0.0)
+    row = tracing.begin("ingestion", KEYS).traceparent
+    assert row is not None
+    assert not tracing.is_sampled(row)
+    assert not tracing.is_sampled(None)
+    attempt = tracing.begin("dispatch", KEYS, parent=row)
+    attempt.end({"x": 1})
+    assert attempt.traceparent == row
+    assert unsampled.spans() == {}
+    unsampled.running.shutdown()
