@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ COMMANDS = {
     "beat": "app.cli.parts:beat",
     "flower": "app.cli.parts:flower",
     "demo": "app.cli.demo:demo",
+    "projections": "app.cli.projections:projections",
     "submit": "app.cli.submit:submit",
     "runs": "app.cli.runs:runs",
     "releases": "app.cli.releases:releases",
@@ -58,6 +60,8 @@ def build(names: Sequence[str]) -> typer.Typer:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed, 2 not understood, 130 on Ctrl-C."""
+    # What a command cannot reach it says itself; the pool's own warnings would only repeat it.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = [arguments[0]] if arguments and arguments[0] in COMMANDS else list(COMMANDS)
     try:
