@@ -24,7 +24,10 @@ if not structlog.is_configured():
     # Until a process says how it logs, only its warnings are seen, on standard error like any library's:
     # what a command prints on standard output may be read by a program.
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, structlog.processors.KeyValueRenderer(key_order=["event"])],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )

@@ -181,6 +181,15 @@ def current_traceparent() -> str | None:
     return traceparent_of(trace.get_current_span())
 
 
+def joined(keys: Keys, traceparent: str | None) -> dict[str, str]:
+    """What joins a line to its orchestration: the known keys, and the ``trace_id`` when there is a trace.
+
+    Without it a line carries the trace of the message that brought the work.
+    """
+    named = keys.named()
+    return {**named, "trace_id": traceparent[3:35]} if traceparent is not None else named
+
+
 def is_sampled(traceparent: str | None) -> bool:
     """Whether spans below it are recorded: to be asked before anything is gathered for them."""
     return traceparent is not None and not _is_unsampled(traceparent)

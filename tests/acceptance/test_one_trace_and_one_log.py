@@ -101,7 +101,7 @@ def test_a_batch_is_a_trace_of_its_own_linked_to_its_orchestrations(seen: Observ
 
 
 def test_each_orchestrations_lines_carry_the_keys(seen: Observed) -> None:
-    """From acceptance to the end, one JSON object for each step."""
+    """From acceptance to the end, one JSON object for each step, joined to the trace."""
     for orchestration in seen.orchestrations:
         lines = [line for line in seen.lines if line.get("orchestration_id") == orchestration]
         words = Counter(line["event"] for line in lines)
@@ -116,6 +116,8 @@ def test_each_orchestrations_lines_carry_the_keys(seen: Observed) -> None:
             assert line["service"]
             if str(line["event"]).startswith("run "):
                 assert line["run_id"]
+            if line["event"] != "event taken":
+                assert line["trace_id"] == seen.orchestrations[orchestration].split("-")[1]
 
 
 def test_no_secret_is_in_any_span_or_line(seen: Observed) -> None:

@@ -56,9 +56,8 @@ def final(runs: Iterable[tuple[Watched, AnyFact]]) -> None:
         level = logging.DEBUG if failure is None else logging.WARNING
         if _levels.isEnabledFor(level):
             words = "run final" if failure is None else "run without a proposal"
-            _log.log(
-                level, words, **run.keys.named(), stage=run.stage, agent=run.agent, failure=failure or ""
-            )
+            joined = tracing.joined(run.keys, run.traceparent)
+            _log.log(level, words, **joined, stage=run.stage, agent=run.agent, failure=failure or "")
 
 
 def _record(run: Watched, failure: str | None) -> None:

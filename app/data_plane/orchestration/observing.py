@@ -57,7 +57,8 @@ def carried_on(recorded: Sequence[Recorded], since_ns: int) -> None:
             continue
         if one.state is None or one.state.started is None:
             keys = Keys(one.work.tenant_id, orchestration_id=one.work.orchestration_id)
-            _log.warning("orchestration waits for its release", **keys.named())
+            joined = tracing.joined(keys, one.traceparent)
+            _log.warning("orchestration waits for its release", **joined)
             continue
         keys = Keys(one.work.tenant_id, one.state.started.event_id, one.work.orchestration_id)
         if tracing.is_sampled(one.traceparent):
@@ -71,7 +72,7 @@ def carried_on(recorded: Sequence[Recorded], since_ns: int) -> None:
                     attributes=attributes,
                 )
         for fact in one.facts:
-            _tell(fact, keys)
+            _tell(fact, keys, one.traceparent)
 
 
 def _spans(started: OrchestrationStarted, facts: Sequence[AnyFact]) -> Iterator[tuple[str, Attributes]]:
@@ -108,14 +109,14 @@ def _spans(started: OrchestrationStarted, facts: Sequence[AnyFact]) -> Iterator[
                 yield naming.SPAN_DECISION, {naming.ERROR_TYPE: NOT_DECIDED}
 
 
-def _tell(fact: AnyFact, keys: Keys) -> None:
+def _tell(fact: AnyFact, keys: Keys, traceparent: str | None) -> None:
     level, words = _LINES.get(fact.kind, (logging.DEBUG, fact.kind.replace("_", " ")))
     if isinstance(fact, OrchestrationClosed) and fact.status in {"failed", "dead_lettered"}:
         level = logging.WARNING
     if _levels.isEnabledFor(level):
         if isinstance(fact, RunFolded):
             keys = replace(keys, run_id=fact.run_id)
-        _log.log(level, words, **keys.named(), **_values(fact))
+        _log.log(level, words, **tracing.joined(keys, traceparent), **_values(fact))
 
 
 _LINES = {
