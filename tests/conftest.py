@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -39,11 +39,23 @@ def database_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def fresh_database(database_url: str) -> Iterator[str]:
-    """A migrated, empty database of the test's own: a copy of the session's."""
-    name = f"test_{next(_NUMBERS)}"
+def make_database(database_url: str) -> Iterator[Callable[[], str]]:
+    """Makes migrated, empty databases of the test's own: copies of the session's."""
     server = database_url.replace("/interlock?", "/postgres?")
+    made: list[str] = []
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE interlock")
-        yield database_url.replace("/interlock?", f"/{name}?")
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+        def make() -> str:
+            made.append(f"test_{next(_NUMBERS)}")
+            connection.execute(f"CREATE DATABASE {made[-1]} TEMPLATE interlock")
+            return database_url.replace("/interlock?", f"/{made[-1]}?")
+
+        yield make
+        for name in made:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def fresh_database(make_database: Callable[[], str]) -> str:
+    """A migrated, empty database of the test's own."""
+    return make_database()
