@@ -41,7 +41,11 @@ def normalise(event: dict[str, str]) -> dict[str, str]:
 @celery.task(name="bare.agent")
 def agent(event: dict[str, str], name: str) -> dict[str, str]:
     """An agent's scripted answer."""
-    return {"agent": name, "subject": event["name"], "verdict": "pass" if event["conclusion"] == "success" else "fail"}
+    return {
+        "agent": name,
+        "subject": event["name"],
+        "verdict": "pass" if event["conclusion"] == "success" else "fail",
+    }
 
 
 @celery.task(name="bare.majority")
@@ -57,7 +61,9 @@ def effect(decision: dict[str, str]) -> None:
     connection = getattr(_local, "connection", None)
     if connection is None:
         address = urlsplit(os.environ["INTERLOCK_DEMO_SINK_URL"])
-        connection = _local.connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
+        connection = _local.connection = http.client.HTTPConnection(
+            address.hostname or "", address.port, timeout=10
+        )
     body = json.dumps(decision, sort_keys=True)
     headers = {"Idempotency-Key": f"bare-{decision['subject']}", "Content-Type": "application/json"}
     connection.request("POST", "/v1/effects/reference.record", body, headers)
@@ -75,5 +81,3 @@ def workflow(number: str) -> Signature:
         majority.s(),
         effect.s(),
     )
-
-

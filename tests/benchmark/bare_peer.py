@@ -65,7 +65,16 @@ def _measure(workers: tuple[tuple[str, ...], ...], count: int) -> float:
 
 def _command(number: int, options: tuple[str, ...]) -> tuple[str, ...]:
     return (
-        *("celery", "-A", "tests.benchmark.bare_canvas", "worker", "-Q", "bare_canvas", "-n", f"bare{number}@%h"),
+        *(
+            "celery",
+            "-A",
+            "tests.benchmark.bare_canvas",
+            "worker",
+            "-Q",
+            "bare_canvas",
+            "-n",
+            f"bare{number}@%h",
+        ),
         *("--without-gossip", "--without-mingle", "--loglevel", "WARNING", *options),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -10,9 +9,20 @@ import sys
 import tempfile
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from config.settings import CHECKOUT
 
 WORKERS = ("orchestration", "agent_runs", "dispatch")
+
+
+class _Process(BaseModel):
+    name: str
+    memory_mb: float
+
+
+class _Status(BaseModel):
+    processes: list[_Process]
 
 
 @dataclass(frozen=True)
@@ -37,12 +47,32 @@ def measure() -> Sizes:
         }
         _app("up", "--detach", environment=environment)
         try:
-            status = json.loads(_app("status", "--json", environment=environment))
+            status = _Status.model_validate_json(_app("status", "--json", environment=environment))
         finally:
             _app("down", environment=environment)
     return _sizes(status)
 
 
-def _sizes(status: object) -> Sizes:
-    print(status)
-    raise SystemExit
+def _sizes(status: _Status) -> Sizes:
+    sizes = {process.name: process.memory_mb for process in status.processes}
+    largest = max(WORKERS, key=lambda name: sizes[name])
+    return Sizes(largest, sizes[largest], sum(sizes.values()), len(sizes))
+
+
+def _app(*arguments: str, environment: dict[str, str]) -> str:
+    command = [sys.executable, "-m", "app", *arguments]
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=environment, check=True, stdout=subprocess.PIPE, text=True, timeout=120
+    )
+    return done.stdout
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()

@@ -56,7 +56,9 @@ class Running:
         while (found := self.number(query)) < wanted:
             self.children.tick()
             if time.monotonic() > ends:
-                raise TimeoutError(f"{query}: {found} of {wanted} after {seconds} s; see {self.home / 'logs'}")
+                raise TimeoutError(
+                    f"{query}: {found} of {wanted} after {seconds} s; see {self.home / 'logs'}"
+                )
             time.sleep(0.02)
 
 
@@ -69,7 +71,10 @@ def service(
     durable: bool = True,
 ) -> Iterator[Running]:
     """Start it all, publish ``documents``, and end it all."""
-    with tempfile.TemporaryDirectory(prefix="interlock-bench-") as folder, _environment(Path(folder), environment):
+    with (
+        tempfile.TemporaryDirectory(prefix="interlock-bench-") as folder,
+        _environment(Path(folder), environment),
+    ):
         home = Path(folder)
         configure_logs(level="WARNING")
         chosen = settings.load()
@@ -84,7 +89,11 @@ def service(
                 for group in groups:
                     children.start(worker_program(group, chosen))
                 running = Running(
-                    home, servers.database_url, servers.redis_url, os.environ["INTERLOCK_DEMO_SINK_URL"], children
+                    home,
+                    servers.database_url,
+                    servers.redis_url,
+                    os.environ["INTERLOCK_DEMO_SINK_URL"],
+                    children,
                 )
                 wait_for_workers(running, len(groups))
                 yield running
