@@ -35,19 +35,27 @@ def speed(count: int) -> list[Figure]:
         ours = reference_workflow.saturate(running, count, "load")
     return [
         Figure("bare canvas, best pool", f"{peer.per_second:.0f}/s", f"{peer.name}; {peer.tried}"),
-        Figure("reference workflow", f"{ours.per_second:.0f}/s", f"{count} workflows in {ours.seconds:.1f} s"),
+        Figure(
+            "reference workflow", f"{ours.per_second:.0f}/s", f"{count} workflows in {ours.seconds:.1f} s"
+        ),
         Figure("times the bare canvas", f"{ours.per_second / peer.per_second:.1f}", "aim: 10; never below 1"),
-        Figure("latency, idle", f"p50 {idle.p50_ms:.0f} ms, p99 {idle.p99_ms:.0f} ms", "one at a time, from acceptance to end"),
-        Figure("latency, saturated", f"p50 {ours.p50_ms:.0f} ms, p99 {ours.p99_ms:.0f} ms", "all at once, so mostly queueing"),
-    ]  # fmt: skip
+        Figure("latency, idle", _latency(idle), "one at a time, from acceptance to end"),
+        Figure("latency, saturated", _latency(ours), "all at once, so mostly queueing"),
+    ]
+
+
+def _latency(seen: reference_workflow.Throughput) -> str:
+    return f"p50 {seen.p50_ms:.0f} ms, p99 {seen.p99_ms:.0f} ms"
 
 
 def stragglers(_count: int) -> list[Figure]:
     """A batch of 64 with one run of 3 s."""
     seen = straggler.measure()
     note = "the others' effects, after the first acceptance; the straggler's own follows"
-    return [Figure("63 beside a straggler of 3 s", f"{seen.others_seconds:.2f} s", note),
-            Figure("the straggler itself", f"{seen.straggler_seconds:.2f} s", "")]  # fmt: skip
+    return [
+        Figure("63 beside a straggler of 3 s", f"{seen.others_seconds:.2f} s", note),
+        Figure("the straggler itself", f"{seen.straggler_seconds:.2f} s", ""),
+    ]
 
 
 def scaling(_count: int) -> list[Figure]:
@@ -55,18 +63,32 @@ def scaling(_count: int) -> list[Figure]:
     seen = second_worker.measure()
     return [
         Figure("agents that wait 1 s, one worker", f"{seen.alone_per_second:.0f} runs/s", ""),
-        Figure("with a second worker", f"{seen.together_per_second:.0f} runs/s", f"{seen.ratio:.2f} times; aim: 1.7"),
-        Figure("dispatch p95", f"{seen.dispatch_alone_ms:.0f} ms -> {seen.dispatch_together_ms:.0f} ms", "from decision to receipt"),
-    ]  # fmt: skip
+        Figure(
+            "with a second worker",
+            f"{seen.together_per_second:.0f} runs/s",
+            f"{seen.ratio:.2f} times; aim: 1.7",
+        ),
+        Figure("dispatch p95", _dispatch(seen), "from decision to receipt"),
+    ]
+
+
+def _dispatch(seen: second_worker.Scaling) -> str:
+    return f"{seen.dispatch_alone_ms:.0f} ms, then {seen.dispatch_together_ms:.0f} ms"
 
 
 def sizes(_count: int) -> list[Figure]:
     """Memory of an idle `up`."""
     seen = memory.measure()
     return [
-        Figure("idle worker, largest", f"{seen.largest_worker_mb:.0f} MB PSS", f"{seen.largest_worker}; aim: below 120"),
-        Figure("idle up, whole", f"{seen.whole_mb:.0f} MB PSS", f"{seen.processes} processes; aim: below 900"),
-    ]  # fmt: skip
+        Figure(
+            "idle worker, largest",
+            f"{seen.largest_worker_mb:.0f} MB PSS",
+            f"{seen.largest_worker}; aim: below 120",
+        ),
+        Figure(
+            "idle up, whole", f"{seen.whole_mb:.0f} MB PSS", f"{seen.processes} processes; aim: below 900"
+        ),
+    ]
 
 
 PARTS: dict[str, Callable[[int], list[Figure]]] = {

@@ -48,19 +48,21 @@ def _measure_apart(pool: str, count: int) -> float:
 
 
 def _measure(workers: tuple[tuple[str, ...], ...], count: int) -> float:
-    with tempfile.TemporaryDirectory(prefix="interlock-bare-") as folder:
-        with EmbeddedServers(Path(folder), postgresql=False) as servers:
-            port = _free_port()
-            os.environ["INTERLOCK_DEMO_SINK_URL"] = f"http://127.0.0.1:{port}"
-            os.environ["BARE_CANVAS_BROKER_URL"] = broker_url(servers.redis_url)
-            children = Children(servers.folder, CHECKOUT)
-            try:
-                children.start(Program("sink", ("python", "-m", "app", "sink", "--port", str(port))))
-                for number, options in enumerate(workers):
-                    children.start(Program(f"bare-{number}", _command(number, options)))
-                return _send(children, port, count, len(workers))
-            finally:
-                children.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="interlock-bare-") as folder,
+        EmbeddedServers(Path(folder), postgresql=False) as servers,
+    ):
+        port = _free_port()
+        os.environ["INTERLOCK_DEMO_SINK_URL"] = f"http://127.0.0.1:{port}"
+        os.environ["BARE_CANVAS_BROKER_URL"] = broker_url(servers.redis_url)
+        children = Children(servers.folder, CHECKOUT)
+        try:
+            children.start(Program("sink", ("python", "-m", "app", "sink", "--port", str(port))))
+            for number, options in enumerate(workers):
+                children.start(Program(f"bare-{number}", _command(number, options)))
+            return _send(children, port, count, len(workers))
+        finally:
+            children.stop()
 
 
 def _command(number: int, options: tuple[str, ...]) -> tuple[str, ...]:
