@@ -9,13 +9,17 @@ import json
 import sys
 from pathlib import Path
 
+import psycopg
+
 from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.reading import Reading
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.data_plane.replay.record import Record, StoredLink
 from app.data_plane.tools import shipped_tools
+from app.kernel.facts import OrchestrationStarted, decode
 from app.kernel.release import Release
 from config import settings
+from interlock.canonical import canonical_bytes
 
 HISTORIES = Path(__file__).parent / "unit" / "histories"
 
@@ -34,6 +38,56 @@ def load(path: Path) -> tuple[Record, Release]:
         contents={digest: text.encode() for digest, text in held["contents"].items()},
     )
     return record, Release.model_validate(held["release"])
+
+
+def restore(url: str, record: Record, release: Release, *, facts: int | None = None) -> None:
+    """Put a recorded history into an empty database, or its first ``facts`` facts, as if it were still running."""
+    chain = record.chain[:facts]
+    started = decode(chain[0].body).fact
+    assert isinstance(started, OrchestrationStarted)
+    closed = facts is None
+    with psycopg.connect(url) as connection:
+        connection.execute("SELECT set_config('interlock.tenants', %s, true)", [record.tenant_id])
+        connection.execute(
+            "INSERT INTO tenants (tenant_id, version, digest, document) VALUES (%s, 1, '', '{}')"
+            " ON CONFLICT DO NOTHING",
+            [record.tenant_id],
+        )
+        connection.execute(
+            "INSERT INTO releases (digest, workflow, body, published_by) VALUES (%s, %s, %s, 'test')"
+            " ON CONFLICT DO NOTHING",
+            [release.digest, release.workflow, canonical_bytes(release.model_dump(mode="json"))],
+        )
+        connection.execute(
+            "INSERT INTO orchestrations (orchestration_id, tenant_id, source, event_id, event_type, workflow, lane,"
+            " ordinal, release, channel, status, head_seq, head_hash, closed_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, 'live', 0, %s, 'stable', %s, %s, %s, %s)",
+            [
+                record.orchestration_id,
+                record.tenant_id,
+                started.source,
+                started.event_id,
+                started.event_type,
+                started.workflow,
+                record.release,
+                "completed" if closed else "running",
+                len(chain),
+                chain[-1].hash,
+                "2026-01-01T00:00:00Z" if closed else None,
+            ],
+        )
+        chains = {record.orchestration_id: chain, **(record.runs if closed else {})}
+        for key, links in chains.items():
+            for seq, link in enumerate(links):
+                connection.execute(
+                    "INSERT INTO journal VALUES (%s, %s, %s, %s, %s)",
+                    [key, seq, record.tenant_id, link.body, link.hash],
+                )
+        for digest, body in record.contents.items():
+            connection.execute(
+                "INSERT INTO payloads VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+                [record.tenant_id, bytes.fromhex(digest), body],
+            )
 
 
 def _links(held: list[dict[str, str]]) -> tuple[StoredLink, ...]:

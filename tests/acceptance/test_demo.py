@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.supervisor.embedded import EmbeddedServers
 from tests.eventually import assert_eventually
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -39,15 +40,18 @@ def temporary(home: Path) -> Iterator[Path]:
 
 
 def _demo(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("INTERLOCK_")}
     return subprocess.Popen(
         [sys.executable, "-m", "app", "demo", *arguments],
         cwd=CHECKOUT,
-        env={**environment, "TMPDIR": str(temporary)},
+        env={**_clean_environment(), "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def _clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("INTERLOCK_")}
 
 
 def _processes_of(folder: Path) -> list[psutil.Process]:
@@ -65,7 +69,7 @@ def _processes_of(folder: Path) -> list[psutil.Process]:
 
 def test_the_demo_carries_every_event_to_its_end_and_prints_one_json_object(temporary: Path) -> None:
     """The main job: every event twice, every orchestration once, every effect applied once."""
-    demo = _demo(temporary, "--json")
+    demo = _demo(temporary, "--json", "--keep")
     out, err = demo.communicate(timeout=180)
 
     assert demo.returncode == 0, err
@@ -78,7 +82,33 @@ def test_the_demo_carries_every_event_to_its_end_and_prints_one_json_object(temp
     assert shown["sink"]["repeated"] == 0
     assert sorted(shown["releases"]) == ["ci-failure", "issue-triage", "security-alert"]
     assert _processes_of(temporary) == []
-    assert list(temporary.iterdir()) == []
+    (kept,) = temporary.iterdir()
+    _assert_it_verifies_and_rebuilds_to_identical_rows(kept)
+
+
+def _assert_it_verifies_and_rebuilds_to_identical_rows(kept: Path) -> None:
+    """What the workers wrote is what the journals say: every decision again, and every row of the read models."""
+    with EmbeddedServers(kept, durable=False):
+        verified = _asked(kept, "runs", "verify", "--all", "--json")
+        rebuilt = _asked(kept, "projections", "rebuild", "--dry-run", "--json")
+    assert (verified["verified"], verified["matches"], verified["differences"]) == (11, 11, [])
+    assert rebuilt["identical"] is True
+    assert rebuilt["orchestrations"] == 11
+
+
+def _asked(kept: Path, *arguments: str) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *arguments],
+        cwd=CHECKOUT,
+        env={**_clean_environment(), "INTERLOCK_HOME": str(kept)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
 
 
 def test_ctrl_c_in_the_middle_leaves_nothing_behind(temporary: Path) -> None:
