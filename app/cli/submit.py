@@ -70,6 +70,7 @@ class Attributes:
     type: str | None
     source: str | None
     id: str | None
+    schema: str | None
     github_event: str | None
 
 
@@ -89,6 +90,9 @@ def submit(
     event_type: Annotated[str | None, typer.Option("--type", help="The CloudEvent's type.")] = None,
     source: Annotated[str | None, typer.Option(help="The CloudEvent's source.")] = None,
     event_id: Annotated[str | None, typer.Option("--id", help="The event's id; else derived.")] = None,
+    schema: Annotated[
+        str | None, typer.Option(help="The data's schema, as urn:interlock:schema:issue:2.")
+    ] = None,
     github_event: Annotated[
         str | None, typer.Option("--github-event", help="The file is GitHub's payload of this event.")
     ] = None,
@@ -107,7 +111,7 @@ def submit(
     """
     if event_id is not None and len(files) > 1:
         raise NotAnEventError("One id was given for several files.", "Submit them one by one.")
-    said = Attributes(tenant, event_type, source, event_id, github_event)
+    said = Attributes(tenant, event_type, source, event_id, schema, github_event)
     events = [(str(path), _read(path, said)) for path in files]
     if dry_run:
         _show_events(events, as_json=json)
@@ -143,7 +147,7 @@ def _event(path: Path, held: JsonValue, body: bytes, said: Attributes) -> Envelo
     if fields.keys() == {"x_github_event", "payload"}:
         return webhook(path.stem, str(fields["x_github_event"]), fields["payload"], said.id)
     derived = said.id or str(uuid.uuid5(uuid.NAMESPACE_URL, hashlib.sha256(body).hexdigest()))
-    given = {"id": said.id, "type": said.type, "source": said.source}
+    given = {"id": said.id, "type": said.type, "source": said.source, "dataschema": said.schema}
     if "specversion" in fields:
         chosen = {name: value for name, value in given.items() if value is not None}
         whole = {"id": derived, "tenantid": said.tenant, **fields, **chosen}
@@ -153,7 +157,8 @@ def _event(path: Path, held: JsonValue, body: bytes, said: Attributes) -> Envelo
             f"{path} is no CloudEvent (it has no specversion).",
             "Give --type and --source for data alone, or --github-event for a payload of GitHub.",
         )
-    return Envelope(id=derived, source=said.source, type=said.type, tenantid=said.tenant, data=held)
+    attributes = {"specversion": "1.0", "id": derived, "tenantid": said.tenant}
+    return from_json({**attributes, **{name: value for name, value in given.items() if value}, "data": held})
 
 
 def _tenant(database: Database, name: str) -> Tenant:

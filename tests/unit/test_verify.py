@@ -47,12 +47,14 @@ def test_a_changed_byte_in_the_journal_is_found_where_it_is() -> None:
     """The chain is tamper-evident."""
     record, release = load(PULL_REQUEST)
     link = record.chain[3]
-    edited = StoredLink(link.body.replace(b"stage", b"stagE", 1), link.hash)
+    edited = StoredLink(link.body.replace(b'"at":"20', b'"at":"19'), link.hash)
+    assert edited != link
 
     verification = verify(_with_chain(record, 3, edited), release)
 
     assert verification.difference is not None
     assert verification.difference.place == f"{record.orchestration_id} #3"
+    assert "hash" in verification.difference.reason
 
 
 def test_a_tail_that_was_cut_off_is_found_by_the_row_s_head() -> None:
