@@ -137,9 +137,7 @@ class Recorder:
         """
         outcomes: dict[int, Recorded] = {}
         pending = list(enumerate(works))
-        for _ in range(MOST_ROUNDS):
-            if not pending:
-                return [outcomes[position] for position in range(len(works))]
+        for _ in range(MOST_ROUNDS if works else 0):
             tenants = sorted({work.tenant_id for _, work in pending})
             loaded = known or self.load(tenants, sorted({work.orchestration_id for _, work in pending}))
             known = None
@@ -154,6 +152,10 @@ class Recorder:
             self._carry_on([draft for (_, _, draft), v in zip(drafts, committed.verdicts, strict=True)
                             if v is Verdict.RECORDED])  # fmt: skip
             self.tell(committed)
+            if not pending:
+                break
+        if not pending:
+            return [outcomes[position] for position in range(len(works))]
         raise TransientError(
             f"{len(pending)} orchestrations were written by others {MOST_ROUNDS} times in a row.",
             "Nothing of them was recorded; their leases end and they are tried again.",
