@@ -14,6 +14,7 @@ from celery import Celery
 
 from app.adapters.celery.application import Transport, create
 from app.adapters.celery.carrier import CeleryCarrier
+from app.adapters.celery.inspection_only import deny_control
 from app.adapters.celery.process_telemetry import ProcessTelemetry
 from app.adapters.event_loop import EventLoop
 from app.adapters.opentelemetry import exporters
@@ -28,6 +29,7 @@ from app.adapters.redis.connection import connect
 from app.adapters.redis.front_lock import RedisFrontLock
 from app.adapters.secrets import ReferencedSecrets
 from app.adapters.targets.http import HttpTargets
+from app.data_plane.agent_runs.asking import Asker
 from app.data_plane.agent_runs.execute import Runner
 from app.data_plane.aggregation.aggregate import Aggregator
 from app.data_plane.dispatch.deliver import Dispatcher
@@ -88,6 +90,7 @@ def worker_application() -> Celery:
     """What ``celery -A tasks`` runs, with the telemetry of whichever process that becomes."""
     settings = configuration.load()
     ProcessTelemetry(Telemetry(settings)).connect()
+    deny_control()
     return celery_application(settings)
 
 
@@ -150,9 +153,8 @@ class Services:
             lambda: Runner(
                 self.store,
                 self.recorder,
-                PooledProviders(self.secrets),
+                Asker(PooledProviders(self.secrets), self.clock),
                 self.carrier,
-                self.clock,
                 batch_size=self.settings.batch_size,
                 in_flight=self.settings.agent_runs_in_flight,
             ),

@@ -6,9 +6,11 @@ from app.bootstrap import worker_services
 from app.data_plane.ports import Queue
 from tasks import celery
 from tasks.locked import free_ones
+from tasks.never_raising import never_raising
 
 
 @celery.task(name="interlock.agent_runs.execute")
+@never_raising
 def execute(run_ids: list[str] | None = None) -> str:
     """Execute these runs, or whatever is due. Never raises for what a run did: failure is a value."""
     services = worker_services()

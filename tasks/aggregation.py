@@ -6,9 +6,11 @@ from app.bootstrap import worker_services
 from app.data_plane.ports import Queue
 from tasks import celery
 from tasks.locked import free_ones
+from tasks.never_raising import never_raising
 
 
 @celery.task(name="interlock.aggregation.aggregate")
+@never_raising
 def aggregate(step_ids: list[str] | None = None) -> str:
     """Aggregate these stages if their members are final, or whatever is due."""
     services = worker_services()

@@ -6,9 +6,11 @@ from app.bootstrap import worker_services
 from app.data_plane.ports import Queue
 from tasks import celery
 from tasks.locked import free_ones
+from tasks.never_raising import never_raising
 
 
 @celery.task(name="interlock.dispatch.deliver")
+@never_raising
 def deliver(action_ids: list[str] | None = None, orchestration_ids: list[str] | None = None) -> str:
     """Deliver these actions, those of the orchestrations, or whatever is due."""
     services = worker_services()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from app.bootstrap import worker_services
 from app.data_plane.ports import Queue
 from tasks import celery
+from tasks.never_raising import never_raising
 
 
 @celery.task(name="interlock.orchestration.advance")
+@never_raising
 def advance(step_ids: list[str] | None = None) -> str:
     """Advance these steps, or whatever is due."""
     services = worker_services()

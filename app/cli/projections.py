@@ -10,10 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.reading import Reading
 from app.adapters.postgresql.rebuild import Rebuilt, rebuild_projections
-from config import settings
+from app.cli.database_at_hand import database_at_hand
 
 projections = typer.Typer(help="The read models: compare them with the journals, rebuild them.")
 
@@ -29,8 +28,7 @@ def rebuild(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Make the rows of decisions and actions what the journals say, and tell which were not."""
-    database = Database(settings.load().effective_database_url, "interlock_control", size=1)
-    try:
+    with database_at_hand("interlock_control") as database:
         tenants = Reading(database).tenants()
         console = Console(stderr=True, quiet=json)
         with Progress(console=console, disable=json, transient=True) as bar:
@@ -38,8 +36,6 @@ def rebuild(
             rebuilt = rebuild_projections(
                 database, tenants, dry_run=dry_run, advance=lambda count: bar.advance(task, count)
             )
-    finally:
-        database.close()
     if json:
         shown = {**asdict(rebuilt), "identical": rebuilt.identical, "dry_run": dry_run}
         print(json_text.dumps(shown))

@@ -119,14 +119,11 @@ def route(
 @contextmanager
 def _desk() -> Iterator[ReleaseDesk]:
     from app.adapters.postgresql.catalogue import PostgresqlCatalogue
-    from app.adapters.postgresql.database import Database
+    from app.cli.database_at_hand import database_at_hand
     from app.data_plane.tools import shipped_tools
 
-    database = Database(settings.load().effective_database_url, "interlock_control", size=1)
-    try:
+    with database_at_hand("interlock_control") as database:
         yield ReleaseDesk(PostgresqlCatalogue(database), shipped_tools())
-    finally:
-        database.close()
 
 
 def _row(row: PublishedRelease) -> dict[str, str | int]:

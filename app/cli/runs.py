@@ -11,17 +11,16 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 
-from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.reading import Reading, RunView, Wanted
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.cli import runs_view
+from app.cli.database_at_hand import database_at_hand
 from app.cli.releases import Actor
 from app.data_plane.replay.explain import explain as explain_record
 from app.data_plane.replay.verify import verify as verify_record
 from app.data_plane.tools import shipped_tools
 from app.kernel.errors import NotFoundError, PermanentError
 from app.kernel.facts import OrchestrationStatus
-from config import settings
 
 runs = typer.Typer(help="Orchestrations: list, show, explain, verify, cancel.", no_args_is_help=True)
 
@@ -149,12 +148,9 @@ def cancel(
 
 @contextmanager
 def _reading(tenant: str | None = None) -> Iterator[tuple[Reading, PostgresqlReleases]]:
-    database = Database(settings.load().effective_database_url, "interlock_api", size=2)
-    try:
+    with database_at_hand("interlock_api", size=2) as database:
         tenants = (tenant,) if tenant is not None else ()
         yield Reading(database, tenants), PostgresqlReleases(database, shipped_tools())
-    finally:
-        database.close()
 
 
 def _view(reading: Reading, name: str) -> RunView:

@@ -216,7 +216,7 @@ class Store(Protocol):
         ...
 
     def overdue(self) -> dict[Queue, int]:
-        """How many steps are due and unclaimed, by queue (counted up to 1,000 each)."""
+        """How many steps are due and unclaimed, by queue (counted up to 1,000 each); none while another asks this."""
         ...
 
 

@@ -132,6 +132,17 @@ class CancelRequested(BaseFact):
     reason_digest: str
 
 
+class StepGaveUp(BaseFact):
+    """A step could not be done, however often it was tried: the orchestration ends here, for a person to look at."""
+
+    kind: Literal["step_gave_up"] = "step_gave_up"
+    step_id: str
+    queue: str
+    code: str
+    """The error's stable code; ``defect`` for a fault of Interlock's own."""
+    attempts: int
+
+
 class StageStarted(BaseFact):
     """A stage's condition held and its agents were called for."""
 
@@ -225,6 +236,7 @@ Fact = Annotated[
     | DeliveryFailed
     | DeliveryInDoubt
     | CancelRequested
+    | StepGaveUp
     | StageStarted
     | StageSkipped
     | StageDecided

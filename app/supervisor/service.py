@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import time
@@ -240,12 +241,31 @@ def down(folder: RunFolder) -> list[str]:
     except AlreadyRunningError:
         return _ask_the_supervisor(folder, lock)
     try:
-        names = stop_orphans(folder)
-        servers = EmbeddedServers(folder.home)
-        names += servers.stop_orphans_of_a_killed_owner()
-        _record(folder).clear()
+        return _end_what_has_no_owner(folder)
     finally:
         lock.release()
+
+
+def wipe(folder: RunFolder) -> None:
+    """Remove what an earlier service left in its run folder, its data and its secrets included; the locks stay.
+
+    Raises:
+        AlreadyRunningError: a live process uses the folder; nothing is removed.
+    """
+    lock = _lock(folder)
+    lock.acquire()
+    try:
+        _end_what_has_no_owner(folder)
+        for part in (folder.postgres, folder.redis, folder.logs, folder.home / "secrets", folder.home / "spans"):
+            if part.exists():
+                shutil.rmtree(part)
+    finally:
+        lock.release()
+
+
+def _end_what_has_no_owner(folder: RunFolder) -> list[str]:
+    names = stop_orphans(folder) + EmbeddedServers(folder.home).stop_orphans_of_a_killed_owner()
+    _record(folder).clear()
     return names
 
 

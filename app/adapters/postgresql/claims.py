@@ -100,6 +100,8 @@ def _claim(row: Row) -> Claim:
     )
 
 
+_RECONCILING = 0x7265636F6E63696C  # "reconcil": the advisory lock of the one reconciler at work
+
 _OVERDUE = """
 SELECT queues.queue, (
     SELECT count(*) FROM (
@@ -112,6 +114,12 @@ SELECT queues.queue, (
 
 
 def overdue(connection: Connection) -> dict[Queue, int]:
-    """How many steps are due, by queue, counted up to 1,000 each; queues without any are left out."""
+    """How many steps are due, by queue, counted up to 1,000 each; queues without any are left out.
+
+    Under an advisory lock: while another process counts, there is nothing to tell.
+    """
+    alone = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_RECONCILING]).fetchone()
+    if alone is None or not alone[0]:
+        return {}
     found = connection.execute(_OVERDUE, {"queues": [queue.value for queue in Queue]})
     return {Queue(row[0]): int(row[1]) for row in found if row[1]}

@@ -45,6 +45,8 @@ class Database:
             timeout=3.0,
             max_idle=60.0,
             open=False,
+            # A request must not fail because the server was restarted since the last one; steps are tried again.
+            check=ConnectionPool.check_connection if role == "interlock_api" else None,
             reconnect_timeout=3.0,
             kwargs={"options": options, "connect_timeout": 2, "application_name": role},
         )

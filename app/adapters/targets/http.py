@@ -89,7 +89,13 @@ class HttpTargets:
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> list[Receipt]:
         """One receipt for each delivery, in order; never raises for what a target did."""
-        return list(await asyncio.gather(*(self._deliver(delivery) for delivery in deliveries)))
+        # Off the loop: a directory may read a database, and every call in flight would wait with it.
+        found = await asyncio.to_thread(self._find, {(one.tenant_id, one.target) for one in deliveries})
+        return list(
+            await asyncio.gather(
+                *(self._deliver(one, found[one.tenant_id, one.target]) for one in deliveries)
+            )
+        )
 
     async def close(self) -> None:
         """Close the running event loop's idle connections."""
@@ -99,11 +105,18 @@ class HttpTargets:
             for connection in connections:
                 connection.abort()
 
-    async def _deliver(self, delivery: Delivery) -> Receipt:
-        try:
-            address = self._directory.find(delivery.tenant_id, delivery.target)
-        except InterlockError as error:
-            return Receipt("retry" if error.fate is Fate.TRANSIENT else "refused", reason=error.code)
+    def _find(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], TargetAddress | InterlockError]:
+        found: dict[tuple[str, str], TargetAddress | InterlockError] = {}
+        for tenant_id, target in wanted:
+            try:
+                found[tenant_id, target] = self._directory.find(tenant_id, target)
+            except InterlockError as error:
+                found[tenant_id, target] = error
+        return found
+
+    async def _deliver(self, delivery: Delivery, address: TargetAddress | InterlockError) -> Receipt:
+        if isinstance(address, InterlockError):
+            return Receipt("retry" if address.fate is Fate.TRANSIENT else "refused", reason=address.code)
         parsed = _parse(address.url)
         if parsed is None:
             return Receipt("refused", reason="invalid_address")

@@ -79,8 +79,8 @@ def outstanding(state: OrchestrationState) -> tuple[Command, ...]:
     """All that is to be done, known from the state alone: whoever finds an orchestration can carry it on."""
     if state.started is None or state.status in TERMINAL:
         return ()
-    if state.cancelled_by is not None:
-        return _close_cancelled(state)
+    if state.gave_up is not None or state.cancelled_by is not None:
+        return _close_early(state)
     if state.snapshot_digest is None:
         return (TakeSnapshot(),)
     if state.decision is None:
@@ -90,9 +90,14 @@ def outstanding(state: OrchestrationState) -> tuple[Command, ...]:
     return _towards_the_end(state)
 
 
-def _close_cancelled(state: OrchestrationState) -> tuple[Command, ...]:
+def _close_early(state: OrchestrationState) -> tuple[Command, ...]:
+    """End it as soon as nothing is on its way to a target any more."""
     if any(action.status == "sending" for action in state.actions_by_id.values()):
         return ()
+    if state.gave_up is not None:
+        gave_up = state.gave_up
+        reason = f"a step of {gave_up.queue} gave up after {gave_up.attempts} attempts: {gave_up.code}"
+        return (Close("dead_lettered", reason),)
     return (Close("cancelled", f"cancelled by {state.cancelled_by}"),)
 
 

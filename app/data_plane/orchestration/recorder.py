@@ -6,6 +6,7 @@ decided again; the rest of the batch is not touched by it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -30,12 +31,17 @@ from app.data_plane.ports import (
     Verdict,
 )
 from app.kernel.errors import InterlockError, TransientError
-from app.kernel.facts import ActionAuthorised, AnyFact, StageStarted
+from app.kernel.facts import ActionAuthorised, AnyFact, StageStarted, StepGaveUp
 from app.kernel.release import Release
 from interlock.identity import aggregation_id, run_id
 
+_log = logging.getLogger(__name__)
+
 MOST_ROUNDS = 64
 """How often one batch is decided again because others wrote to the same orchestrations."""
+
+MOST_ATTEMPTS = 5
+"""How often a step is tried that cannot be done, before it gives up."""
 
 RELEASE_RETRY_SECONDS = 5.0
 
@@ -141,7 +147,7 @@ class Recorder:
             tenants = sorted({work.tenant_id for _, work in pending})
             loaded = known or self.load(tenants, sorted({work.orchestration_id for _, work in pending}))
             known = None
-            drafts = [(position, work, _draft(work, loaded)) for position, work in pending]
+            drafts = [(position, work, _draft_or_set_aside(work, loaded)) for position, work in pending]
             committed = self._store.commit([draft.change for _, _, draft in drafts])
             pending = []
             for (position, work, draft), verdict in zip(drafts, committed.verdicts, strict=True):
@@ -207,6 +213,33 @@ def needed_contents(state: OrchestrationState) -> set[str]:
         elif stage.status == "running":
             digests.update(run.proposal_digest for run in stage.runs if run.proposal_digest is not None)
     return digests
+
+
+def _draft_or_set_aside(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
+    """The boundary: one orchestration that cannot be carried on keeps none of its batch from it."""
+    try:
+        return _draft(work, loaded)
+    except Exception as error:
+        if work.claim is None:
+            raise
+        _log.exception("a step could not be done: %s", work.claim.step_id)
+        code = error.code if isinstance(error, InterlockError) else "defect"
+        return _set_aside(work, work.claim, loaded[work.orchestration_id], code)
+
+
+def _set_aside(work: Work, claim: Claim, found: Loaded, code: str) -> _Draft:
+    """Try the step again later; when it was tried often enough, it gives up."""
+    if claim.attempt < MOST_ATTEMPTS:
+        change = Change(
+            tenant_id=work.tenant_id,
+            orchestration_id=work.orchestration_id,
+            claim=claim,
+            settle="retry",
+            retry_in_seconds=2.0**claim.attempt,
+        )
+        return _Draft(change, (), found)
+    gave_up = StepGaveUp(step_id=claim.step_id, queue=claim.queue.value, code=code, attempts=claim.attempt)
+    return _draft(replace(work, plan=lambda _: Plan((gave_up,))), {work.orchestration_id: found})
 
 
 def _draft(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:

@@ -30,6 +30,7 @@ from app.kernel.facts import (
     StageDecided,
     StageSkipped,
     StageStarted,
+    StepGaveUp,
 )
 from app.kernel.release import Release
 
@@ -76,6 +77,7 @@ class OrchestrationState(NamedTuple):
     decision: DecisionMade | None = None
     actions: Mapping[str, ActionState] | None = None
     cancelled_by: str | None = None
+    gave_up: StepGaveUp | None = None
     closed: OrchestrationClosed | None = None
 
     @property
@@ -120,6 +122,9 @@ def evolve(state: OrchestrationState, fact: AnyFact) -> OrchestrationState:
         case CancelRequested():
             fits = state.started is not None and state.cancelled_by is None
             return state._replace(cancelled_by=fact.actor) if fits else state
+        case StepGaveUp():
+            fits = state.started is not None and state.gave_up is None
+            return state._replace(gave_up=fact) if fits else state
         case OrchestrationClosed():
             return state._replace(closed=fact) if may_close(state, fact) else state
         case _:
@@ -132,6 +137,8 @@ def may_close(state: OrchestrationState, fact: OrchestrationClosed) -> bool:
         return False
     if fact.status == "cancelled":
         return state.cancelled_by is not None
+    if fact.status == "dead_lettered" and state.gave_up is not None:
+        return True
     if fact.status == "failed":
         return state.decision is None
     return (

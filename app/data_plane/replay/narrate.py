@@ -20,6 +20,7 @@ from app.kernel.facts import (
     StageDecided,
     StageSkipped,
     StageStarted,
+    StepGaveUp,
 )
 
 
@@ -48,6 +49,8 @@ def tell(fact: AnyFact) -> str:
             return f"The decision was made, {fact.decision_digest[:12]}; it asks for {fact.actions} actions."
         case OrchestrationClosed():
             return f"It ended {fact.status}: {fact.reason}."
+        case StepGaveUp():
+            return f"A step of {fact.queue} gave up after {fact.attempts} attempts: {fact.code}."
         case CancelRequested():
             return f"{fact.actor} asked to cancel it."
         case _:
