@@ -1,0 +1,101 @@
+"""One orchestration that cannot be carried on keeps none of its batch from it, and its wait ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from app.adapters.memory.store import MemoryStore
+from app.data_plane.orchestration.recorder import MOST_ATTEMPTS, Loaded, Plan, Recorder, Work
+from app.data_plane.ports import Carrier, Claim, Queue, Releases, Verdict
+from app.kernel.errors import NotFoundError
+from app.kernel.facts import OrchestrationClosed, StepGaveUp
+from app.kernel.release import Release
+from tests.accepted_events import accepted_event, orchestration_of
+from tests.branching_workflow import branching_release
+
+GOOD, BAD = (accepted_event(name, release=branching_release().digest) for name in ("good", "bad"))
+
+
+class SomeReleases:
+    """The branching workflow's, or none that can be loaded."""
+
+    def __init__(self, *, available: bool = True) -> None:
+        self.available = available
+
+    def get(self, digest: str) -> Release:
+        """See ``Releases.get``."""
+        if not self.available:
+            raise NotFoundError(f"no {digest}")
+        return branching_release()
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def broken(_loaded: Loaded) -> Plan:
+    raise ZeroDivisionError
+
+
+def works(claims: list[Claim], plan: Callable[[Claim], Callable[[Loaded], Plan]]) -> list[Work]:
+    return [Work(claim.tenant_id, claim.orchestration_id, claim, plan(claim)) for claim in claims]
+
+
+def plan_of(claim: Claim) -> Callable[[Loaded], Plan]:
+    bad = claim.orchestration_id == orchestration_of(BAD)
+    return broken if bad else lambda _loaded: Plan()
+
+
+def test_the_others_of_a_batch_are_recorded_and_the_bad_one_is_tried_again_later() -> None:
+    """Promise 1: a defect in one orchestration is not the end of 63 others."""
+    clock = Clock()
+    store = MemoryStore(seconds=clock)
+    store.accept([GOOD, BAD])
+    recorder = Recorder(store, cast(Releases, SomeReleases()), cast(Carrier, None), shortcut=False)
+    claims = store.claim(Queue.ORCHESTRATION, limit=8, worker="w")
+    answers = recorder.record(works(claims, plan_of))
+    assert [answer.verdict for answer in answers] == [Verdict.RECORDED, Verdict.RECORDED]
+    assert store.claim(Queue.ORCHESTRATION, limit=8, worker="w") == []
+    clock.seconds += 60
+    (again,) = store.claim(Queue.ORCHESTRATION, limit=8, worker="w")
+    assert (again.orchestration_id, again.attempt) == (orchestration_of(BAD), 2)
+
+
+def test_a_step_that_was_tried_often_enough_gives_up_and_its_orchestration_is_a_dead_letter() -> None:
+    """Promise 1: every accepted event reaches a terminal state."""
+    clock = Clock()
+    store = MemoryStore(seconds=clock)
+    store.accept([BAD])
+    recorder = Recorder(store, cast(Releases, SomeReleases()), cast(Carrier, None), shortcut=False)
+    facts = ()
+    for _ in range(MOST_ATTEMPTS):
+        claims = store.claim(Queue.ORCHESTRATION, limit=8, worker="w")
+        facts = recorder.record(works(claims, plan_of))[0].facts
+        clock.seconds += 3600
+    assert [type(fact) for fact in facts] == [StepGaveUp, OrchestrationClosed]
+    assert isinstance(facts[1], OrchestrationClosed)
+    assert (facts[1].status, "defect" in facts[1].reason) == ("dead_lettered", True)
+    assert store.claim(Queue.ORCHESTRATION, limit=8, worker="w") == []
+
+
+def test_an_orchestration_whose_release_cannot_be_loaded_waits_for_a_worker_that_can() -> None:
+    """A worker that cannot load exactly that release leaves the step; nothing is recorded of it."""
+    clock = Clock()
+    store = MemoryStore(seconds=clock)
+    store.accept([GOOD])
+    releases = SomeReleases(available=False)
+    recorder = Recorder(store, cast(Releases, releases), cast(Carrier, None), shortcut=False)
+    claims = store.claim(Queue.ORCHESTRATION, limit=8, worker="old")
+    (answer,) = recorder.record(works(claims, plan_of))
+    assert (answer.after, answer.facts) == (None, ())
+    clock.seconds += 60
+    releases.available = True
+    (claim,) = store.claim(Queue.ORCHESTRATION, limit=8, worker="new")
+    assert claim.orchestration_id == orchestration_of(GOOD)
