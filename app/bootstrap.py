@@ -14,6 +14,7 @@ from celery import Celery
 
 from app.adapters.celery.application import Transport, create
 from app.adapters.celery.carrier import CeleryCarrier
+from app.adapters.celery.garbage_collection import collect_seldom
 from app.adapters.celery.inspection_only import deny_control
 from app.adapters.celery.process_telemetry import ProcessTelemetry
 from app.adapters.event_loop import EventLoop
@@ -91,6 +92,7 @@ def worker_application() -> Celery:
     settings = configuration.load()
     ProcessTelemetry(Telemetry(settings)).connect()
     deny_control()
+    collect_seldom()
     return celery_application(settings)
 
 

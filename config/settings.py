@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     """How long a claimed step is its worker's alone."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 64
     """How many steps one claim takes at most."""
-    runs_per_message: Annotated[int, Field(ge=1, le=1024)] = 32
+    runs_per_message: Annotated[int, Field(ge=1, le=1024)] = 64
     """How many runs one message to ``agent_runs`` carries at most."""
     agent_runs_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 256
     """How many model calls one process holds at once."""

@@ -37,11 +37,11 @@ def _alone(queue: Queue, concurrency: int) -> WorkerGroup:
 
 
 BY_QUEUE: tuple[WorkerGroup, ...] = (
-    _alone(Queue.INGESTION, 4),
-    _alone(Queue.ORCHESTRATION, 4),
-    _alone(Queue.AGENT_RUNS, 16),
-    _alone(Queue.AGGREGATION, 4),
-    _alone(Queue.DISPATCH, 8),
+    _alone(Queue.INGESTION, 2),
+    _alone(Queue.ORCHESTRATION, 2),
+    _alone(Queue.AGENT_RUNS, 8),
+    _alone(Queue.AGGREGATION, 2),
+    _alone(Queue.DISPATCH, 4),
     _alone(Queue.MAINTENANCE, 1),
 )
 """One kind of process for each queue: how docker-compose.yml lays them out and a team scales them."""
@@ -51,10 +51,10 @@ ON_ONE_MACHINE: tuple[WorkerGroup, ...] = (
         "orchestration",
         (Queue.INGESTION, Queue.ORCHESTRATION, Queue.AGGREGATION, Queue.MAINTENANCE),
         "threads",
-        4,
+        2,
     ),
-    _alone(Queue.AGENT_RUNS, 16),
-    _alone(Queue.DISPATCH, 8),
+    _alone(Queue.AGENT_RUNS, 8),
+    _alone(Queue.DISPATCH, 4),
 )
 """What ``up`` starts: what waits on the outside world is apart from what decides."""
 
@@ -111,6 +111,19 @@ def migrate() -> Command:
 def publish() -> Command:
     """Publish the shipped documents into a database that has no release yet."""
     return ("python", "-m", "app", "releases", "publish", "--if-empty")
+
+
+def prepare(provider: str | None = None) -> Command:
+    """Both in one process, which starts sooner; ``provider`` answers for every agent of a fresh catalogue."""
+    return ("python", "-m", "app", "prepare", *(() if provider is None else ("--provider", provider)))
+
+
+def sink(settings: Settings) -> Command:
+    """The HTTP target of a fresh installation, which counts what it applied."""
+    return (
+        *("python", "-m", "app", "sink"),
+        *("--host", settings.sink_host, "--port", str(settings.sink_port)),
+    )
 
 
 def undeclared(groups: Iterable[WorkerGroup]) -> set[Queue]:
