@@ -43,6 +43,6 @@ def test_a_workers_command_line_says_queues_pool_concurrency_prefetch_and_name(s
 
     assert topology.worker(group, settings, name="second") == (
         *("celery", "-A", "tasks", "worker", "-Q", "aggregation,dispatch", "-n", "second@%h"),
-        *("--pool", "threads", "--concurrency", "4", "--prefetch-multiplier", "1", "--loglevel", "INFO"),
+        *("--pool", "threads", "--concurrency", "8", "--prefetch-multiplier", "1", "--loglevel", "INFO"),
         *("--without-gossip", "--without-mingle"),
     )
