@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from app.data_plane.agent_runs.proposals import Proposal
+from app.data_plane.ingestion.normalisers import normalise
 from app.data_plane.replay import verify as verifying
 from app.data_plane.replay.explain import explain
 from app.data_plane.replay.record import Record, StoredLink
 from app.data_plane.replay.verify import verify
 from app.kernel.facts import chain_hash
 from interlock.canonical import canonical_bytes, digest, digest_bytes
+from interlock.envelope import from_json
 from tests.recorded import HISTORIES, load
 
 ALL = sorted(HISTORIES.glob("*.json"))
@@ -102,6 +104,42 @@ def test_an_edited_answer_is_found_by_its_proposal() -> None:
 
     assert verification.difference is not None
     assert verification.difference.place.startswith(run)
+
+
+def test_an_edited_raw_payload_is_found_although_its_digests_and_hashes_fit_again() -> None:
+    """What came over the wire, read again by the recorded normaliser, must give the event that was decided on."""
+    record, release = load(PULL_REQUEST)
+    old = str(_fact(record.chain[0])["raw_digest"])
+    held = json.loads(record.contents[old])
+    held["data"]["pull_request"]["title"] = "Nothing to see here"
+    raw = canonical_bytes(held)
+    new = digest_bytes(raw)
+    edited = _rewritten(
+        replace(record, contents={**record.contents, new: raw}),
+        lambda fact: fact.update(raw_digest=new) if fact.get("raw_digest") == old else None,
+    )
+
+    verification = verify(edited, release)
+
+    assert verification.difference is not None
+    assert verification.difference.place == f"{record.orchestration_id} #0 (orchestration_started)"
+    assert "raw bytes" in verification.difference.reason
+
+
+def test_an_event_that_another_version_of_the_normaliser_read_may_drift_and_still_match(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Improving a normaliser breaks no old digest: the recorded event stands."""
+    record, release = load(PULL_REQUEST)
+    other = load(HISTORIES / "issue.json")[0]
+    raw = other.contents[str(_fact(other.chain[0])["raw_digest"])]
+    event = normalise(from_json(json.loads(raw)))[1]
+    monkeypatch.setattr(verifying, "normalise", lambda envelope: ("github/2", event))
+
+    verification = verify(record, release)
+
+    assert verification.matches
+    assert "now github/2" in verification.drift[0]
 
 
 def test_an_edited_outcome_is_found_in_the_payload_store() -> None:

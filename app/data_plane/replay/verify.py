@@ -1,7 +1,8 @@
 """``verify``: recompute a decision from its record, offline, and compare.
 
-It reads the record and the release and nothing else: no provider, no target, no network, no clock. Three things must
-hold: the chains are whole, the derived facts follow from the outside ones, and each proposal is what its answer says.
+It reads the record and the release and nothing else: no provider, no target, no network, no clock. Four things must
+hold: the chains are whole, the event is what its raw bytes say, the derived facts follow from the outside ones, and
+each proposal is what its answer says.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from app.data_plane.agent_runs.proposals import PARSER, Proposal, read_answer
 from app.data_plane.aggregation.aggregate import fold_run
 from app.data_plane.contents import Contents
+from app.data_plane.ingestion.normalisers import normalise
 from app.data_plane.orchestration.progress import progress
 from app.data_plane.orchestration.state import initial
 from app.data_plane.replay.record import Record, StoredLink, named_contents, run_ids
@@ -32,7 +34,10 @@ from app.kernel.facts import (
     decode,
 )
 from app.kernel.release import Release, Stage
-from interlock.canonical import digest_bytes
+from interlock import strict_json
+from interlock.canonical import canonical_bytes, digest_bytes
+from interlock.envelope import from_json
+from interlock.errors import InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,8 @@ class Difference:
 class Verification:
     """What came of verifying one orchestration.
 
-    ``drift`` names answers that another version of the parser read, and that today's would read otherwise: it is told
-    and is no failure, as the recorded proposal stands.
+    ``drift`` names events and answers that another version of the normaliser or parser read, and that today's would
+    read otherwise: it is told and is no failure, as what was recorded stands.
     """
 
     orchestration_id: str
@@ -92,6 +97,7 @@ def verify(record: Record, release: Release) -> Verification:
     try:
         _read_chains(record, reading)
         _check_contents(record, reading)
+        _renormalise(record, reading)
         _rederive(record, release, reading)
         _reread_answers(record, release, reading)
     except _FoundError as found:
@@ -160,8 +166,42 @@ def _check_contents(record: Record, reading: _Reading) -> None:
             raise _FoundError(f"content {digest[:12]}", "its bytes do not have this digest: it was changed")
 
 
+def _renormalise(record: Record, reading: _Reading) -> None:
+    """(b) The raw bytes, read again, give the recorded event; raw bytes that were erased are not missed."""
+    for item in reading.chain:
+        if not isinstance(item.fact, OrchestrationStarted):
+            continue
+        raw = record.contents.get(item.fact.raw_digest)
+        again = _normalised(raw) if raw is not None else None
+        if again is None or again.digest == item.fact.event_digest:
+            continue
+        reason = f"its raw bytes give another event: {again.problem or again.digest[:12]}"
+        if again.normaliser in {item.fact.normaliser, ""}:
+            raise _FoundError(_place(item), reason)
+        reading.drift.append(
+            f"{_place(item)}: {reason} (read by {item.fact.normaliser}, now {again.normaliser})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Normalised:
+    """What today's normaliser makes of raw bytes; no name where none reads them."""
+
+    normaliser: str = ""
+    digest: str = ""
+    problem: str = ""
+
+
+def _normalised(raw: bytes) -> _Normalised:
+    try:
+        normaliser, event = normalise(from_json(strict_json.read(raw)))
+    except (PermanentError, InvalidInputError) as error:
+        return _Normalised(problem=str(error))
+    return _Normalised(normaliser, digest_bytes(canonical_bytes(event.to_json())))
+
+
 def _rederive(record: Record, release: Release, reading: _Reading) -> None:
-    """(b) Feed in what came from outside; all else must follow from it, fact by fact, in the same order."""
+    """(c) Feed in what came from outside; all else must follow from it, fact by fact, in the same order."""
     if release.digest != record.release:
         raise _FoundError("release", f"given is {release.digest[:12]}, pinned is {record.release[:12]}")
     contents = Contents(_outside_contents(record, reading.chain))
@@ -217,7 +257,7 @@ def _must_be_next(pending: list[AnyFact], item: Recorded) -> None:
 
 
 def _reread_answers(record: Record, release: Release, reading: _Reading) -> None:
-    """(c) Each answer, read again, gives the recorded proposal, or the recorded refusal."""
+    """(d) Each answer, read again, gives the recorded proposal, or the recorded refusal."""
     called = run_ids(record.orchestration_id, _facts(reading.chain))
     for run, chain in reading.runs.items():
         answers = [item.fact for item in chain if isinstance(item.fact, ModelAnswered)]
