@@ -1,4 +1,4 @@
-"""``python -m app demo``: real webhooks through the whole service, in a fresh folder, to effects that are counted."""
+"""``python -m app demo``: real webhooks through the whole service, in its own folder, to effects that are counted."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ import typer
 from rich.console import Console
 
 from app.adapters.postgresql.database import Database
-from app.adapters.postgresql.reading import Counts, Reading, RunView, Wanted
+from app.adapters.postgresql.reading import Counts, Reading, Wanted
 from app.cli import demo_view
-from app.cli.demo_stage import TENANT, Stage, fresh_home, prepare
+from app.cli.demo_result import Seconds, Shown, read_result
+from app.cli.demo_stage import TENANT, Stage, clear, prepare
 from app.cli.stopping import Stop, stopping
 from app.cli.webhook_feed import Answers, Webhook, read_folder, send
 from app.kernel.errors import PermanentError, TransientError
 from app.supervisor.service import TICK_SECONDS, Service
+from config import settings
 from config.settings import CHECKOUT
 
 SHIPPED_EVENTS = CHECKOUT / "config" / "demo" / "events"
 TIMES_EACH = 2
 SEED = 20
-SHOWN_DECISIONS = 9
 
 
 class DemoStuckError(TransientError):
@@ -46,36 +47,51 @@ def demo(
     events: Annotated[
         Path | None, typer.Option(help="A folder of GitHub payloads; else the few that ship with Interlock.")
     ] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the run folder, to look into it afterwards.")
-    ] = False,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="The run folder, which it empties; else INTERLOCK_HOME, else .interlock/demo."),
+    ] = None,
+    provider: Annotated[str | None, typer.Option(help="Let this provider answer for every agent.")] = None,
     deadline: Annotated[float, typer.Option(help="Seconds that the events may take.", min=1.0)] = 120.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Send every event twice through the three shipped workflows, and show what came of them.
 
-    Starts everything it needs in a folder of its own, and leaves nothing running.
+    It leaves no process running; its data stays in the run folder until the next demo.
     """
     begin = time.monotonic()
     console = Console(quiet=json, highlight=False)
     webhooks = read_folder(events or SHIPPED_EVENTS)
-    with stopping() as stop, fresh_home(keep=keep) as home:
-        stage = prepare(home)
+    folder = _folder(home)
+    with stopping() as stop:
+        clear(folder)
+        stage = prepare(folder, provider)
         with console.status("Starting PostgreSQL, Redis, the API, workers and the sink ..."):
             service = Service(stage.plan, abandoned=stop)
             service.start()
+        started = time.monotonic()
         try:
             shown = None if stop() else _run(stage, service, webhooks, console, stop, deadline)
         finally:
+            done = time.monotonic()
             with console.status("Stopping everything ..."):
                 service.stop()
-        if shown is None:
-            raise typer.Exit(130)
-        shown.seconds = round(time.monotonic() - begin, 1)
-        if json:
-            print(json_text.dumps(shown.as_json()))
-        else:
-            demo_view.show(console, shown, home if keep else None)
+    if shown is None:
+        raise typer.Exit(130)
+    end = time.monotonic()
+    shown.seconds = round(end - begin, 1)
+    shown.phases = Seconds(started - begin, done - started, end - done)
+    if json:
+        print(json_text.dumps(shown.as_json()))
+    else:
+        demo_view.show(console, shown, folder)
+
+
+def _folder(home: Path | None) -> Path:
+    chosen = settings.load()
+    if home is not None:
+        return home.expanduser().absolute()
+    return chosen.home if "home" in chosen.model_fields_set else chosen.home / "demo"
 
 
 def _run(
@@ -85,7 +101,7 @@ def _run(
     console: Console,
     stop: Stop,
     deadline: float,
-) -> demo_view.Shown | None:
+) -> Shown | None:
     """Feed, wait, and read the result; None when it was abandoned."""
     database = Database(stage.settings.effective_database_url, "interlock_api", size=2)
     reading = Reading(database, (TENANT,))
@@ -102,7 +118,7 @@ def _run(
                 feeding.check()
                 if feeding.done and counts.open_orchestrations == 0:
                     _refuse_the_refused(answers)
-                    return _result(stage, reading, counts, answers)
+                    return _result(stage, database, counts, answers)
                 if time.monotonic() > end:
                     raise _stuck(stage, reading, counts, answers, deadline)
                 time.sleep(TICK_SECONDS)
@@ -170,32 +186,9 @@ def _refuse_the_refused(answers: Answers) -> None:
         )
 
 
-def _result(stage: Stage, reading: Reading, counts: Counts, answers: Answers) -> demo_view.Shown:
-    return demo_view.Shown(
-        events=sum(counts.events.values()),
-        duplicates=answers.states.get("duplicate", 0),
-        unrouted=counts.events.get("unrouted", 0),
-        orchestrations=counts.orchestrations,
-        decisions=counts.decisions,
-        actions=counts.actions,
-        sink=httpx2.get(f"{stage.sink}/v1/counts", timeout=5.0, trust_env=False).json(),
-        releases=reading.routed_releases(),
-        some=_some_decisions(reading),
-    )
-
-
-def _some_decisions(reading: Reading) -> tuple[RunView, ...]:
-    """Some of each workflow's, the newest first."""
-    rows = reading.runs(Wanted(limit=200))
-    workflows = sorted({row.workflow for row in rows})
-    each = SHOWN_DECISIONS // max(1, len(workflows))
-    chosen = [
-        row.orchestration_id
-        for workflow in workflows
-        for row in [row for row in rows if row.workflow == workflow and row.decision_digest][:each]
-    ]
-    views = reading.views(chosen)
-    return tuple(views[key] for key in chosen)
+def _result(stage: Stage, database: Database, counts: Counts, answers: Answers) -> Shown:
+    sink = httpx2.get(f"{stage.sink}/v1/counts", timeout=5.0, trust_env=False).json()
+    return read_result(database, TENANT, counts, answers, sink)
 
 
 def _stuck(
@@ -209,5 +202,5 @@ def _stuck(
     return DemoStuckError(
         f"After {deadline:g} s {answers.total - answers.answered} webhooks are unanswered and"
         f" {counts.open_orchestrations} orchestrations open, such as {', '.join(stuck[:3]) or 'none'}.",
-        f"Run it again with --keep and read {stage.settings.folder.logs}, or give it longer with --deadline.",
+        f"Read {stage.settings.folder.logs}, or give it longer with --deadline.",
     )

@@ -1,42 +1,32 @@
-"""What the demo shows: bars while it runs, tables and the commands to look further at its end."""
+"""What the demo shows: bars while it runs, the result and the commands to look further at its end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import shlex
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from app.adapters.postgresql.reading import Counts, RunView
+from app.cli.demo_result import Disagreement, Shown
 from app.cli.webhook_feed import Answers
 from app.data_plane.replay.explain import decision_of
+from interlock.canonical import JsonObject
 
 ID_LENGTH = 16
-
-
-@dataclass(slots=True)
-class Shown:
-    """The demo's result. ``events`` are the distinct ones, those that nobody subscribes to among them."""
-
-    events: int
-    duplicates: int
-    unrouted: int
-    orchestrations: Mapping[str, int]
-    decisions: int
-    actions: Mapping[str, int]
-    sink: Mapping[str, int]
-    releases: Mapping[str, str]
-    some: tuple[RunView, ...]
-    seconds: float = 0.0
-
-    def as_json(self) -> dict[str, object]:
-        """The object that ``--json`` prints."""
-        return {name: value for name, value in asdict(self).items() if name != "some"}
+LONGEST_VALUE = 32
+"""Characters of a decision's field that are shown; of longer texts only the length is told."""
+WIDE = 120
+"""Columns from which a decision stands on the line of its run."""
+SHOWN_DISAGREEMENTS = 6
 
 
 class Bars:
@@ -71,33 +61,48 @@ def progress(console: Console) -> Iterator[Bars]:
         yield Bars(shown)
 
 
-def show(console: Console, shown: Shown, kept: Path | None) -> None:
-    """The tables, and how to go on from here."""
-    console.print(_numbers(shown))
-    console.print(_decisions(shown.some))
-    console.print(_releases(shown))
-    console.print(f"Done in {shown.seconds:g} s. Every process that was started has ended.")
-    example = shown.some[0].row.orchestration_id if shown.some else "ID"
-    if kept is None:
-        console.print(
-            "The data is gone with its folder. To look further, run [bold]python -m app demo --keep[/], "
-            "which says how to open it."
-        )
-        return
-    console.print(f"\nThe data is kept in {kept}. To look further:", soft_wrap=True)
-    for line in (
-        f"export INTERLOCK_HOME={kept}",
-        "python -m app up --detach --no-flower",
-        "python -m app runs list",
-        f"python -m app runs explain {example}",
-        "python -m app runs verify --all",
-        "python -m app down",
-    ):
-        console.print(f"  {line}", soft_wrap=True)
+def show(console: Console, shown: Shown, home: Path) -> None:
+    """The result, and how to go on from here."""
+    _show_numbers(console, shown)
+    _title(console, "Some decisions, and why")
+    for view in shown.some:
+        _show_decision(console, view)
+    _show_disagreements(console, shown)
+    _title(console, "Decided by the releases")
+    for workflow, digest in shown.releases.items():
+        console.print(f"  {workflow:<15} {digest[:ID_LENGTH]}")
+    phases = shown.phases
+    console.print(
+        f"\nDone in {shown.seconds:g} s: started in {phases.starting:.1f} s, webhooks to effects in"
+        f" {phases.events:.1f} s, stopped in {phases.stopping:.1f} s. Every process that was started has ended.",
+    )
+    console.print("The data stays until the next demo. To look further:\n")
+    for line in next_commands(home, shown.some[0].row.orchestration_id if shown.some else None):
+        console.print(f"  {line}", soft_wrap=True, markup=False)
 
 
-def _numbers(shown: Shown) -> Table:
-    table = Table("what", "number", title="The main job", title_justify="left")
+def next_commands(home: Path, example: str | None) -> tuple[str, ...]:
+    """Command lines that work as they are, pasted where the demo was run."""
+    begin = f"INTERLOCK_HOME={shlex.quote(_from_here(home))} {shlex.quote(_from_here(Path(sys.executable)))}"
+    rest = ["runs list"]
+    rest += [f"runs explain {example}"] if example is not None else []
+    return tuple(f"{begin} -m app {command}" for command in (*rest, "runs verify --all", "releases list"))
+
+
+def _from_here(path: Path) -> str:
+    """Relative where it is below the working folder; a link (the environment's Python) stays one."""
+    here = Path.cwd()
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow the link out of the environment
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)
+
+
+def _title(console: Console, text: str) -> None:
+    console.print(Text(f"\n{text}", style="bold"))
+
+
+def _show_numbers(console: Console, shown: Shown) -> None:
+    _title(console, "The main job")
+    table = Table(Column(), Column(justify="right"), box=None, show_header=False, padding=(0, 2))
     table.add_row("events accepted", str(shown.events))
     table.add_row("  of these unrouted (no workflow subscribes)", str(shown.unrouted))
     table.add_row("duplicates, answered and not done again", str(shown.duplicates))
@@ -108,27 +113,46 @@ def _numbers(shown: Shown) -> Table:
         table.add_row(f"actions {state}", str(count))
     for name in ("received", "applied", "repeated"):
         table.add_row(f"effects {name} by the sink", str(shown.sink.get(name, 0)))
-    return table
+    console.print(table)
 
 
-def _decisions(views: tuple[RunView, ...]) -> Table:
-    table = Table(
-        "run", "workflow", "event", "decision and reason", title="Some decisions", title_justify="left"
+def _show_decision(console: Console, view: RunView) -> None:
+    made = decision_of(view.record)
+    event = view.row.event_type.removeprefix("com.github.")
+    head = f"  {view.row.orchestration_id[:ID_LENGTH]}  {view.row.workflow:<15} {event}"
+    decision = Text(_compact(made.fields), style="bold")
+    if console.width >= WIDE:
+        console.print(Text(f"{head:<64}  ").append_text(decision), overflow="ellipsis", no_wrap=True)
+    else:
+        console.print(Text(head, style="cyan"), overflow="ellipsis", no_wrap=True)
+        console.print(Padding(decision, (0, 0, 0, 4)))
+    console.print(Padding(Text(made.reason, style="dim"), (0, 0, 0, 4)))
+
+
+def _compact(fields: JsonObject) -> str:
+    """The short fields; of a text only how long it is."""
+    told = {name: str(value) for name, value in fields.items() if value not in ("", None)}
+    return ", ".join(
+        f"{name}: {value}" if len(value) <= LONGEST_VALUE else f"{name} of {len(value)} characters"
+        for name, value in sorted(told.items(), key=lambda item: len(item[1]) > LONGEST_VALUE)
     )
-    for view in views:
-        made = decision_of(view.record)
-        fields = ", ".join(f"{name}: {value}" for name, value in made.fields.items() if value != "")[:120]
-        table.add_row(
-            view.row.orchestration_id[:ID_LENGTH],
-            view.row.workflow,
-            view.row.event_type.removeprefix("com.github."),
-            f"[bold]{escape(fields)}[/]\n{escape(made.reason[:240])}",
-        )
-    return table
 
 
-def _releases(shown: Shown) -> Table:
-    table = Table("workflow", "release", title="Decided by", title_justify="left")
-    for workflow, digest in shown.releases.items():
-        table.add_row(workflow, digest[:16])
-    return table
+def _show_disagreements(console: Console, shown: Shown) -> None:
+    many = len({item.orchestration_id for item in shown.disagreements})
+    _title(console, f"Agents disagreed in {many} of {shown.decisions} decisions (the side in bold won)")
+    for item in shown.disagreements[:SHOWN_DISAGREEMENTS]:
+        console.print(Text(f"  {item.orchestration_id[:ID_LENGTH]}  stage {item.stage}"))
+        console.print(Padding(_sides(item), (0, 0, 0, 4)))
+    if len(shown.disagreements) > SHOWN_DISAGREEMENTS:
+        console.print(f"  and {len(shown.disagreements) - SHOWN_DISAGREEMENTS} more stages")
+
+
+def _sides(item: Disagreement) -> Text:
+    """The winner's side first, bold."""
+    line = Text()
+    for number, (side, agents) in enumerate(item.sides.items()):
+        line.append("; " if number else "")
+        line.append(side, style="" if number else "bold")
+        line.append(f" ({', '.join(agents)})", style="dim")
+    return line

@@ -20,6 +20,7 @@ COMMANDS = {
     "down": "app.cli.service:down",
     "status": "app.cli.service:status",
     "migrate": "app.cli.parts:migrate",
+    "prepare": "app.cli.parts:prepare",
     "api": "app.cli.parts:api",
     "beat": "app.cli.parts:beat",
     "flower": "app.cli.parts:flower",

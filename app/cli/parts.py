@@ -22,6 +22,16 @@ def migrate(json: Json = False) -> None:
     print(json_text.dumps({"revision": revision}) if json else f"The database is at revision {revision}.")
 
 
+def prepare(
+    provider: Annotated[str | None, typer.Option(help="Let this provider answer for every agent.")] = None,
+) -> None:
+    """Migrate, and publish the shipped documents into a database that has no release yet; in one process."""
+    from app.cli.releases import login, publish
+
+    migrate()
+    publish(login(), if_empty=True, provider=provider)
+
+
 def api() -> None:
     """Serve the HTTP API and the console in this process."""
     _become("api", topology.api(settings.load()))

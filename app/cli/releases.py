@@ -26,7 +26,8 @@ releases = typer.Typer(help="Publish documents as releases, and see what is publ
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def _login() -> str:
+def login() -> str:
+    """Who runs this process, for the record of who changed what."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a user that no password file knows
@@ -34,7 +35,7 @@ def _login() -> str:
 
 
 Actor = Annotated[
-    str, typer.Option(help="Who you are; else your login.", default_factory=_login, show_default=False)
+    str, typer.Option(help="Who you are; else your login.", default_factory=login, show_default=False)
 ]
 
 _SHIPPED = settings.CHECKOUT / "config"
@@ -51,6 +52,9 @@ def publish(
     route: Annotated[
         bool | None, typer.Option("--route/--no-route", help="Let the newest releases take the traffic.")
     ] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="Let this provider answer for every agent: another release.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
     json: Json = False,
 ) -> None:
@@ -58,7 +62,8 @@ def publish(
     moves = if_empty if route is None else route
     # Moving traffic wants a reason; filling an empty catalogue and adding a version explain themselves.
     explained = reason or ("" if moves and not if_empty else f"published from {folder.name}")
-    request = Request(folder, Change(actor, explained), route=moves, if_empty=if_empty, dry_run=dry_run)
+    change = Change(actor, explained)
+    request = Request(folder, change, route=moves, if_empty=if_empty, dry_run=dry_run, provider=provider)
     with _desk() as desk:
         report = desk.publish(request)
     if json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+import os
 import sys
 import time
 from typing import Annotated, TypedDict
@@ -12,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.plan import whole_service
+from app.cli.plan import SINK_VARIABLE, whole_service
 from app.cli.provided_secrets import provide_secrets
 from app.cli.stopping import stopping
 from app.supervisor import service
@@ -32,7 +33,10 @@ def up(
     quiet: Annotated[bool, typer.Option(help="Do not repeat the processes' output here.")] = False,
     flower: Annotated[bool, typer.Option(help="Run Flower, too.")] = True,
 ) -> None:
-    """Run the whole service until Ctrl-C: servers, API, workers, beat and Flower; restart what dies."""
+    """Run the whole service until Ctrl-C: servers, API, workers, beat and Flower; restart what dies.
+
+    On the embedded database the sink runs, too, unless INTERLOCK_DEMO_SINK_URL names another target.
+    """
     chosen = settings.load()
     if detach:
         options = () if flower else ("--no-flower",)
@@ -41,9 +45,9 @@ def up(
     repeat = not (quiet or json)
     with stopping() as stop:
         provide_secrets(chosen)
-        whole = service.Service(
-            whole_service(chosen, with_flower=flower), say=_print_line if repeat else _drop, abandoned=stop
-        )
+        with_sink = chosen.database_url is None and not os.environ.get(SINK_VARIABLE)
+        plan = whole_service(chosen, with_flower=flower, with_sink=with_sink)
+        whole = service.Service(plan, say=_print_line if repeat else _drop, abandoned=stop)
         with whole:
             if not stop():
                 _show_listens(whole.listens, as_json=json)

@@ -14,7 +14,8 @@ from app.adapters.targets.sink import Behaviour, Ledger, Sink
 
 
 def sink(
-    port: Annotated[int, typer.Option(help="Port on loopback; 0 takes a free one.", min=0, max=65535)] = 0,
+    host: Annotated[str, typer.Option(help="The address that it listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Its port; 0 takes a free one.", min=0, max=65535)] = 0,
     history: Annotated[
         Path | None, typer.Option(help="Append every request to this file, a JSON object a line.")
     ] = None,
@@ -30,7 +31,7 @@ def sink(
 
     Prints its address as the first line, when it listens. Ends on SIGINT and SIGTERM.
     """
-    listener = _listen(port)
+    listener = _listen(host, port)
     ledger = Ledger(history=history)
     ledger.open()
     behaviour = Behaviour(honours_keys, delay_ms / 1000, fail_first)
@@ -45,7 +46,7 @@ def sink(
         timeout_keep_alive=30,
         timeout_graceful_shutdown=2,
     )
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    print(f"http://{host}:{listener.getsockname()[1]}", flush=True)
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
@@ -53,15 +54,15 @@ def sink(
         listener.close()
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
     except OSError as error:
         listener.close()
         print(
-            f"The sink cannot listen on 127.0.0.1:{port}: {error.strerror}. "
+            f"The sink cannot listen on {host}:{port}: {error.strerror}. "
             "Stop what holds the port, or choose another with --port.",
             file=sys.stderr,
         )

@@ -18,6 +18,7 @@ from app.control_plane.validation import (
     earlier_stages,
     variables_of,
 )
+from app.kernel.errors import NotFoundError
 from app.kernel.release import (
     AgentBundle,
     Frozen,
@@ -32,17 +33,39 @@ from app.kernel.release import (
 M = TypeVar("M", bound=Frozen)
 
 
-def compile_all(documents: Documents, tools: Mapping[str, ToolSpec]) -> tuple[Release, ...]:
+class UnknownProviderError(NotFoundError):
+    """No provider's document has that name."""
+
+    code = "unknown_provider"
+
+
+def newest_provider(documents: Documents, name: str) -> Provider:
+    """The highest version of a provider. Raises UnknownProviderError."""
+    versions = [document.model for (held, _), document in documents.providers.items() if held == name]
+    if not versions:
+        known = ", ".join(sorted({held for held, _ in documents.providers})) or "none"
+        raise UnknownProviderError(f"There is no provider {name!r}.", f"Choose one of: {known}.")
+    return max(versions, key=lambda provider: provider.version)
+
+
+def compile_all(
+    documents: Documents, tools: Mapping[str, ToolSpec], *, provider: str | None = None
+) -> tuple[Release, ...]:
     """A release for every version of every workflow, by name and version.
+
+    Args:
+        provider: answers for every agent, in its newest version and alone; None leaves each agent its own.
 
     Raises:
         DocumentError: with the problems of all workflows together.
+        UnknownProviderError: no document has the provider's name.
     """
+    chosen = newest_provider(documents, provider) if provider is not None else None
     problems: set[Problem] = set()
     releases = []
     for name, version in sorted(documents.workflows):
         try:
-            releases.append(compile_release(documents, name, version, tools))
+            releases.append(compile_release(documents, name, version, tools, provider=chosen))
         except DocumentError as error:
             problems.update(error.problems)
     if problems:
@@ -51,9 +74,14 @@ def compile_all(documents: Documents, tools: Mapping[str, ToolSpec]) -> tuple[Re
 
 
 def compile_release(
-    documents: Documents, workflow: str, version: int, tools: Mapping[str, ToolSpec]
+    documents: Documents,
+    workflow: str,
+    version: int,
+    tools: Mapping[str, ToolSpec],
+    *,
+    provider: Provider | None = None,
 ) -> Release:
-    """The release of one version of one workflow.
+    """The release of one version of one workflow; with ``provider``, that one answers for every agent.
 
     Raises:
         DocumentError: with every problem of the template and of the documents that it names.
@@ -63,7 +91,7 @@ def compile_release(
         known = ", ".join(f"{name}/{number}" for name, number in sorted(documents.workflows)) or "none"
         place = f"workflows/{workflow}/{version}"
         raise DocumentError([Problem(place, "", "there is no such workflow", f"Known: {known}.")])
-    return _Compilation(documents, document, tools).release()
+    return _Compilation(documents, document, tools, provider).release()
 
 
 class _Compilation:
@@ -74,8 +102,10 @@ class _Compilation:
         documents: Documents,
         document: Document[WorkflowTemplate],
         tools: Mapping[str, ToolSpec],
+        provider: Provider | None,
     ) -> None:
         self._documents = documents
+        self._provider = provider
         self._template = document.model
         self._path = f"{document.path}/workflow.yaml"
         self._tools = tools
@@ -106,7 +136,7 @@ class _Compilation:
             )
             if document is None:
                 continue
-            found[name] = document.model
+            found[name] = _answered_by(self._provider, document.model)
             readable = {
                 stage.name: variables_of(self._template, self._tools, ancestors[stage.name])
                 for stage in self._template.stages
@@ -174,6 +204,14 @@ class _Compilation:
 
     def _note(self, path: str, field: str, reason: str, remedy: str) -> None:
         self._problems.append(Problem(path, field, reason, remedy))
+
+
+def _answered_by(provider: Provider | None, agent: AgentBundle) -> AgentBundle:
+    """The agent with this provider in place of its own."""
+    if provider is None:
+        return agent
+    chain = {"providers": (provider.name,), "provider_versions": {provider.name: provider.version}}
+    return agent.model_copy(update=chain)
 
 
 def _only_rules_of(provider: ScriptedProvider, agents: Mapping[str, AgentBundle]) -> ScriptedProvider:

@@ -18,6 +18,7 @@ class Request:
 
     ``change`` says who and why. ``route`` lets the newest release of each workflow take its traffic as well;
     ``if_empty`` does nothing where a release is published already; ``dry_run`` only tells what would be done.
+    ``provider`` answers for every agent in place of the agents' own.
     """
 
     folder: Path
@@ -25,6 +26,7 @@ class Request:
     route: bool = False
     if_empty: bool = False
     dry_run: bool = False
+    provider: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,11 @@ class ReleaseDesk:
 
         Raises:
             DocumentError: with everything that is wrong in the folder; nothing is published.
+            UnknownProviderError: the folder has no provider of that name; nothing is published.
             VersionAlreadyPublishedError: a document was edited after it was published; nothing is published.
         """
         documents = read_documents(request.folder)
-        releases = compile_all(documents, self._tools)
+        releases = compile_all(documents, self._tools, provider=request.provider)
         published = self._catalogue.releases()
         if request.if_empty and published:
             return Report(skipped=True, releases=_named(releases))

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
-
-import cel
+from typing import TYPE_CHECKING, cast
 
 from interlock.canonical import JsonValue, NotCanonicalError, canonical_bytes
+
+if TYPE_CHECKING:
+    import cel
 
 MAX_SCOPE_BYTES = 256_000
 """The most that an expression's variables may weigh together, in bytes of canonical JSON."""
@@ -33,6 +34,9 @@ class Scope:
     """The variables of expressions. Made once for many: converting them costs twenty times an evaluation."""
 
     def __init__(self, variables: Mapping[str, JsonValue]) -> None:
+        # Only here: the library takes half a second to load, and most processes evaluate nothing.
+        import cel
+
         size = len(canonical_bytes(variables if isinstance(variables, dict) else dict(variables)))
         self._too_large = size > MAX_SCOPE_BYTES
         self._context = cel.Context() if self._too_large else cel.Context(variables=dict(variables))
@@ -63,6 +67,8 @@ class Scope:
 
 @lru_cache(maxsize=4096)
 def _program(expression: str) -> cel.Program:
+    import cel
+
     return cel.compile(expression)
 
 

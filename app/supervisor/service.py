@@ -55,7 +55,10 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run. ``embed_*`` say which servers are ours; ``before`` runs to its end, in order."""
+    """What to run. ``embed_*`` say which servers are ours; ``before`` runs to its end, in order.
+
+    With ``together`` the programs start meanwhile; the service is ready when all is done, in either case.
+    """
 
     folder: RunFolder
     cwd: Path
@@ -65,6 +68,7 @@ class Plan:
     embed_postgresql: bool = True
     embed_redis: bool = True
     durable: bool = True
+    together: bool = False
 
 
 def _silent(_name: str, _line: str) -> None:
@@ -120,12 +124,12 @@ class Service:
                 _require_free(listener)
             self._servers.start()
             self._write_record()
+            if self._plan.together:
+                self._start_programs()
             for program in self._plan.before:
                 self._children.run(program, abandoned=self._abandoned)
-            for program in self._plan.programs:
-                if not self._abandoned():
-                    self._children.start(program)
-            self._write_record()
+            if not self._plan.together:
+                self._start_programs()
             self._wait_until_listening()
         except BaseException:
             self.stop()
@@ -166,6 +170,12 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _start_programs(self) -> None:
+        for program in self._plan.programs:
+            if not self._abandoned():
+                self._children.start(program)
+        self._write_record()
 
     def _wait_until_listening(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -256,7 +266,13 @@ def wipe(folder: RunFolder) -> None:
     lock.acquire()
     try:
         _end_what_has_no_owner(folder)
-        for part in (folder.postgres, folder.redis, folder.logs, folder.home / "secrets", folder.home / "spans"):
+        for part in (
+            folder.postgres,
+            folder.redis,
+            folder.logs,
+            folder.home / "secrets",
+            folder.home / "spans",
+        ):
             if part.exists():
                 shutil.rmtree(part)
     finally:

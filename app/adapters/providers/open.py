@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 
-from app.adapters.providers.scripted import ScriptedModel
 from app.adapters.secrets import Secrets
 from app.data_plane.ports import ModelProvider
 from app.kernel.errors import DefectError
@@ -48,9 +47,11 @@ class PooledProviders:
         return provider
 
     def _make(self, document: Provider) -> ModelProvider:
+        # Only here: a process pays for the libraries of those providers alone that its releases ask.
         if isinstance(document, ScriptedProvider):
+            from app.adapters.providers.scripted import ScriptedModel
+
             return ScriptedModel(document)
-        # Only here: a worker whose releases ask no such model does not pay for its client's memory.
         from app.adapters.providers.openai_compatible import OpenAICompatibleModel
 
         return OpenAICompatibleModel(document, self._secrets)
