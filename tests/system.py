@@ -145,10 +145,13 @@ class RunningSystem:
         self.redis.close()
         self._servers.stop()
 
-    def publish_shipped(self, folder: Path = CHECKOUT / "config", *, route: bool = True) -> None:
-        """Publish the shipped documents, and let them take the traffic."""
+    def publish_shipped(
+        self, folder: Path = CHECKOUT / "config", *, route: bool = True, provider: str | None = None
+    ) -> None:
+        """Publish the shipped documents, and let them take the traffic; ``provider`` answers for every agent."""
+        request = Request(folder, BY_TESTS, route=route, provider=provider)
         with self._catalogue() as catalogue:
-            ReleaseDesk(catalogue, shipped_tools()).publish(Request(folder, BY_TESTS, route=route))
+            ReleaseDesk(catalogue, shipped_tools()).publish(request)
 
     def publish(self, release: Release) -> None:
         """Publish and route one release of a test's own, with the demo's tenant and nothing else routed."""

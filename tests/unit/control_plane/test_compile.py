@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from app.control_plane.compile import compile_all, compile_release
+from app.control_plane.compile import UnknownProviderError, compile_all, compile_release
 from app.control_plane.documents import Documents, read_documents
 from app.control_plane.problems import DocumentError, Problem
 from app.data_plane.tools import shipped_tools
@@ -215,3 +215,22 @@ def test_the_problems_of_all_workflows_are_told_together(folder: Path) -> None:
 def test_a_workflow_that_is_not_there_is_an_error(folder: Path) -> None:
     with pytest.raises(DocumentError, match="no such workflow"):
         compile_release(read_documents(folder), "absent", 1, shipped_tools())
+
+
+def test_another_provider_for_every_agent_is_another_release(folder: Path) -> None:
+    """Chosen by configuration: the release holds that provider alone, and its digest tells the two apart."""
+    documents = read_documents(folder)
+    own = compile_all(documents, shipped_tools())
+    chosen = compile_all(documents, shipped_tools(), provider="openai")
+
+    assert not {release.digest for release in own} & {release.digest for release in chosen}
+    for release in chosen:
+        assert {agent.providers for agent in release.agents.values()} == {("openai",)}
+        assert list(release.providers) == ["openai"]
+
+
+def test_a_provider_that_no_document_names_is_refused_with_those_there_are(folder: Path) -> None:
+    """A misspelling publishes nothing."""
+    with pytest.raises(UnknownProviderError) as refused:
+        compile_all(read_documents(folder), shipped_tools(), provider="opnai")
+    assert "openai, scripted" in refused.value.remedy
