@@ -204,9 +204,17 @@ class Services:
             return made
 
 
-@lru_cache(maxsize=1)
+_making = threading.Lock()
+
+
 def worker_services() -> Services:
-    """The services of a Celery worker's process."""
+    """The services of a Celery worker's process, made once however many of its threads ask first."""
+    with _making:
+        return _worker_services()
+
+
+@lru_cache(maxsize=1)
+def _worker_services() -> Services:
     settings = configuration.load()
     return Services(settings, celery_application(settings), "interlock_worker")
 

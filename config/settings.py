@@ -70,8 +70,8 @@ class Settings(BaseSettings):
     sink_port: Port = 8466
     """Where the demo's HTTP target listens."""
 
-    lease_seconds: Seconds = 60.0
-    """How long a claimed step is its worker's alone."""
+    front_lock_seconds: Seconds = 25.0
+    """How long a lock in Redis may stay in front of a step; below the shortest lease (30 s)."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 64
     """How many steps one claim takes at most."""
     runs_per_message: Annotated[int, Field(ge=1, le=1024)] = 64

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 def free_ones(services: Services, ids: Sequence[str]) -> Iterator[list[str]]:
     """Those of the ids that no other worker is on; all of them when Redis does not answer."""
     try:
-        held = services.front_lock.acquire(ids, services.settings.lease_seconds)
+        held = services.front_lock.acquire(ids, services.settings.front_lock_seconds)
     except TransientError as error:
         _log.warning("working without the front lock, which is safe and slower: %s", error.what)
         yield list(ids)

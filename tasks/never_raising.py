@@ -24,5 +24,8 @@ def never_raising(task: Callable[P, str]) -> Callable[P, str]:
         except InterlockError as error:
             _log.warning("not done, and left to its leases: %s (%s)", error.what, error.code)
             return f"not done: {error.code}"
+        except Exception:
+            _log.exception("not done, and left to its leases: a defect")
+            return "not done: defect"
 
     return guarded

@@ -34,7 +34,8 @@ def events_router(services: ApiServices) -> APIRouter:
     )
     async def post_event(request: Request) -> JSONResponse:
         """Answers after the commit; a batch of which some were refused is answered with 207."""
-        tenant = _authenticated(request, services)
+        # Off the loop: it may read the tenants, and a database that is down must not stop every other request.
+        tenant = await to_thread.run_sync(_authenticated, request, services)
         body = await read_body(request, services.max_body_bytes)
         headers = request.headers.items()
         return await to_thread.run_sync(_accept, services, tenant, headers, body)

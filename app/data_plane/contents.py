@@ -44,7 +44,7 @@ class Contents:
 
     def body(self, digest: str) -> bytes:
         """The bytes of that digest. Raises DefectError when it was not loaded."""
-        body = self.added.get(digest) or self._loaded.get(digest)
+        body = self.added.get(digest, self._loaded.get(digest))
         if body is None:
             raise DefectError(
                 f"The payload store holds no content {digest[:12]}.",

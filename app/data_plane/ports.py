@@ -227,9 +227,19 @@ class Releases(Protocol):
         """The release of that digest. Raises ReleaseUnavailableError."""
         ...
 
-    def routes(self) -> tuple[tuple[str, Channel, Release], ...]:
-        """The workflows that take events now: name, channel, release."""
+    def routes(self) -> tuple[Subscription, ...]:
+        """The workflows that take events now. Needs no release to be loaded: its orchestrations may wait for that."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A release that takes events, and of which types (a trailing ``*`` matches any rest)."""
+
+    workflow: str
+    channel: Channel
+    release: str
+    types: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

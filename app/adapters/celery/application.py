@@ -52,7 +52,6 @@ def create(
         accept_content=["json"],
         task_acks_late=True,
         task_reject_on_worker_lost=True,
-        task_retry_on_worker_lost=True,
         task_create_missing_queues=False,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,

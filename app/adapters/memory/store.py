@@ -246,6 +246,7 @@ class MemoryStore:
         step.fence += 1
         if change.settle == "retry":
             step.due_at = self._seconds() + change.retry_in_seconds
+            step.attempts -= change.status == "waiting_for_release"
             return
         step.finished = True
         parent = self._steps.get(claim.parent_id or "")

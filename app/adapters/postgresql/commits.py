@@ -37,7 +37,7 @@ class _Batch:
     statuses: dict[str, tuple[str, bool]] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
-    retried: list[tuple[str, float]] = field(default_factory=list)
+    retried: list[tuple[str, float, int]] = field(default_factory=list)
     members: dict[str, int] = field(default_factory=dict)
     decisions: list[tuple[str, DecisionRow]] = field(default_factory=list)
     actions: list[tuple[str, ActionRow]] = field(default_factory=list)
@@ -165,7 +165,9 @@ def _settle(batch: _Batch, change: Change, fences: dict[str, int]) -> None:
     if change.claim is None or change.settle == "keep":
         return
     if change.settle == "retry":
-        batch.retried.append((change.claim.step_id, change.retry_in_seconds))
+        # Waiting for a release is no attempt at the step.
+        attempts = 0 if change.status == "waiting_for_release" else 1
+        batch.retried.append((change.claim.step_id, change.retry_in_seconds, attempts))
         return
     batch.finished.append(change.claim.step_id)
     del fences[change.claim.step_id]
@@ -225,9 +227,14 @@ def _finish_steps(connection: Connection, batch: _Batch) -> None:
     if batch.retried:
         connection.execute(
             "UPDATE work_index w SET due_at = clock_timestamp() + make_interval(secs => new.seconds),"
-            " leased_by = NULL, fence = w.fence + 1"
-            " FROM unnest(%b::text[], %b::float8[]) AS new (step_id, seconds) WHERE w.step_id = new.step_id",
-            [[step for step, _ in batch.retried], [seconds for _, seconds in batch.retried]],
+            " leased_by = NULL, fence = w.fence + 1, attempts = w.attempts - 1 + new.counted"
+            " FROM unnest(%b::text[], %b::float8[], %b::int4[]) AS new (step_id, seconds, counted)"
+            " WHERE w.step_id = new.step_id",
+            [
+                [step for step, _, _ in batch.retried],
+                [seconds for _, seconds, _ in batch.retried],
+                [counted for _, _, counted in batch.retried],
+            ],
         )
 
 

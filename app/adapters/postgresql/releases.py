@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import cast
 
 from pydantic import ValidationError
 
 from app.adapters.postgresql.database import Database
+from app.data_plane.ports import Subscription
 from app.kernel.errors import PermanentError
-from app.kernel.release import Channel, Release, ToolSpec
+from app.kernel.release import Release, ToolSpec
 
 
 class ReleaseUnavailableError(PermanentError):
@@ -30,6 +30,7 @@ class PostgresqlReleases:
         self._database = database
         self._tools = tools
         self._loaded: dict[str, Release] = {}
+        self._subscribed: dict[str, tuple[str, ...]] = {}
         self._lock = threading.Lock()
 
     def get(self, digest: str) -> Release:
@@ -41,13 +42,26 @@ class PostgresqlReleases:
                 self._loaded[digest] = release
         return release
 
-    def routes(self) -> tuple[tuple[str, Channel, Release], ...]:
-        """The workflows that take events now, with the channel and release that takes them."""
+    def routes(self) -> tuple[Subscription, ...]:
+        """The workflows that take events now. Needs no release to be loaded: its orchestrations may wait for that."""
         with self._database.transaction() as connection:
             found = connection.execute(
                 "SELECT workflow, channel, release_digest FROM channels WHERE channel = 'stable' ORDER BY workflow"
             ).fetchall()
-        return tuple((row[0], cast("Channel", row[1]), self.get(row[2])) for row in found)
+        return tuple(Subscription(row[0], row[1], row[2], self._types(row[2])) for row in found)
+
+    def _types(self, digest: str) -> tuple[str, ...]:
+        """The event types that a release subscribes to, read from its bytes alone."""
+        known = self._subscribed.get(digest)
+        if known is None:
+            with self._database.transaction() as connection:
+                row = connection.execute(
+                    "SELECT convert_from(body, 'UTF8')::jsonb #> '{template,subscribes}'"
+                    " FROM releases WHERE digest = %s",
+                    [digest],
+                ).fetchone()
+            known = self._subscribed[digest] = tuple(row[0]) if row is not None else ()
+        return known
 
     def _load(self, digest: str) -> Release:
         with self._database.transaction() as connection:

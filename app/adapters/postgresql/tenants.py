@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from app.adapters.postgresql.database import Database
 from app.adapters.secrets import Secrets, SecretUnavailableError
 from app.adapters.targets.http import TargetAddress
 from app.control_plane.tenants import Tenant
 from app.data_plane.ingestion.tenants import Credentials, KnownTenants
-from app.kernel.errors import PermanentError
+from app.kernel.errors import PermanentError, TransientError
 
 FRESH_SECONDS = 5.0
 """How long a process may go on with the documents and secrets that it read."""
@@ -31,20 +30,45 @@ class TenantDocuments:
         self._database = database
         self._lock = threading.Lock()
         self._read_at = float("-inf")
+        self._reading = False
         self._tenants: dict[str, Tenant] = {}
         self.generation = 0
         """Counts the readings, so that what is derived from them knows when to derive anew."""
 
     def all(self) -> dict[str, Tenant]:
-        """By tenant id. Raises TransientError when the database does not answer and nothing fresh is known."""
+        """By tenant id. What was read before stands while the database is away.
+
+        Raises:
+            TransientError: the database does not answer, and nothing was ever read.
+        """
         with self._lock:
-            if time.monotonic() - self._read_at > FRESH_SECONDS:
-                with self._database.transaction() as connection:
-                    rows = connection.execute("SELECT tenant_id, document FROM tenants").fetchall()
-                self._tenants = {row[0]: Tenant.model_validate(row[1]) for row in rows}
-                self._read_at = time.monotonic()
+            fresh = time.monotonic() - self._read_at < FRESH_SECONDS
+            if fresh or (self._reading and self.generation):
+                return self._tenants
+            self._reading = True
+        try:
+            tenants = self._read()
+        except TransientError:
+            self._keep(None)
+            if not self.generation:
+                raise
+        else:
+            self._keep(tenants)
+        return self._tenants
+
+    def _read(self) -> dict[str, Tenant]:
+        with self._database.transaction() as connection:
+            rows = connection.execute("SELECT tenant_id, document FROM tenants").fetchall()
+        return {row[0]: Tenant.model_validate(row[1]) for row in rows}
+
+    def _keep(self, tenants: dict[str, Tenant] | None) -> None:
+        with self._lock:
+            self._reading = False
+            if tenants is not None:
+                self._tenants = tenants
                 self.generation += 1
-            return self._tenants
+            if self.generation:
+                self._read_at = time.monotonic()
 
 
 class TenantCredentials:
@@ -114,13 +138,10 @@ class TenantTargets:
             raise UnknownTargetError(
                 f"The tenant {tenant_id} has no target {target}.", "Publish a tenant document that names it."
             )
-        url = (
-            found.url if urlsplit(found.url).scheme in {"http", "https"} else self._secrets.resolve(found.url)
-        )
-        parts = urlsplit(url)
+        url = found.url if "://" in found.url else self._secrets.resolve(found.url)
         secret = self._secrets.resolve(found.secret) if found.secret is not None else None
         return TargetAddress(
             url=url,
             authorization=f"Bearer {secret}" if secret is not None else None,
-            allowed_origins=frozenset({f"{parts.scheme}://{parts.netloc}"}),
+            networks=frozenset(found.allow),
         )

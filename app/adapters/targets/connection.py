@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
 import httptools
@@ -36,6 +38,10 @@ class NotSentError(TransientError):
     def __init__(self, code: str, origin: Origin) -> None:
         super().__init__(f"No connection to {origin.host}:{origin.port} came about ({code}).")
         self.code = code
+
+
+class RefusedAddressError(NotSentError):
+    """The name leads only to addresses that the tenant may not send to."""
 
 
 class NoAnswerError(TransientError):
@@ -190,15 +196,19 @@ class Connection(asyncio.Protocol):
         self.abort()
 
 
-async def connect(origin: Origin, tls: ssl.SSLContext | None) -> Connection:
+async def connect(origin: Origin, networks: frozenset[str], tls: ssl.SSLContext | None) -> Connection:
     """A new connection to ``origin``; ``tls`` is None for plain HTTP.
 
+    Args:
+        networks: where else than to public addresses it may lead, as ``127.0.0.0/8``.
+
     Raises:
+        RefusedAddressError: with code ``address_not_allowed``.
         NotSentError: with code ``name_not_resolved``, ``tls_failed`` or ``connection_refused``.
     """
     loop = asyncio.get_running_loop()
     last: Exception | None = None
-    for address in await _resolve(origin):
+    for address in await _resolve(origin, networks):
         try:
             _, connection = await loop.create_connection(
                 Connection,
@@ -216,12 +226,23 @@ async def connect(origin: Origin, tls: ssl.SSLContext | None) -> Connection:
     ) from last
 
 
-async def _resolve(origin: Origin) -> list[str]:
-    """The one place where a target's name becomes addresses: rules about addresses belong here."""
+async def _resolve(origin: Origin, networks: frozenset[str]) -> list[str]:
+    """The one place where a target's name becomes addresses, and where they are looked at before any is used."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
             origin.host, origin.port, type=socket.SOCK_STREAM
         )
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise NotSentError("name_not_resolved", origin) from error
-    return [str(sockaddr[0]) for *_, sockaddr in found]
+    allowed = [ip_network(network) for network in networks]
+    addresses = [str(sockaddr[0]) for *_, sockaddr in found]
+    permitted = [address for address in addresses if _is_permitted(ip_address(address), allowed)]
+    if not permitted:
+        raise RefusedAddressError("address_not_allowed", origin)
+    return permitted
+
+
+def _is_permitted(address: IPv4Address | IPv6Address, allowed: Sequence[IPv4Network | IPv6Network]) -> bool:
+    plain = getattr(address, "ipv4_mapped", None) or address
+    public = plain.is_global and not plain.is_multicast
+    return public or any(plain.version == network.version and plain in network for network in allowed)

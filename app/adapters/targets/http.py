@@ -9,21 +9,32 @@ Connections are pooled for each event loop, so the loop should live as long as i
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import ssl
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 from weakref import WeakKeyDictionary
 
 from app.adapters.retry_after import retry_after_seconds
-from app.adapters.targets.connection import Answer, Connection, NoAnswerError, NotSentError, Origin, connect
+from app.adapters.targets.connection import (
+    Answer,
+    Connection,
+    NoAnswerError,
+    NotSentError,
+    Origin,
+    RefusedAddressError,
+    connect,
+)
 from app.data_plane.ports import Delivery, Receipt
 from app.kernel.clock import Clock, SystemClock
 from app.kernel.errors import Fate, InterlockError
+
+_log = logging.getLogger(__name__)
 
 LONGEST_IDLE_SECONDS = 4.0
 """Below the five seconds after which many servers close: a request must not meet a closing connection."""
@@ -34,17 +45,17 @@ _CERTAINLY_NOT_TAKEN = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class TargetAddress:
-    """Where a tenant's target is, what it wants to see, and where the tenant may send anything at all.
+    """Where a tenant's target is, what it wants to see, and where its name may lead.
 
     Args:
         url: its address, without the path of the effects.
         authorization: the ``Authorization`` header's value, if it wants one.
-        allowed_origins: origins such as ``https://hooks.example.com``, compared exactly.
+        networks: where else than to public addresses the name may lead, as ``127.0.0.0/8``.
     """
 
     url: str
     authorization: str | None = field(default=None, repr=False)
-    allowed_origins: frozenset[str] = frozenset()
+    networks: frozenset[str] = frozenset()
 
 
 class TargetDirectory(Protocol):
@@ -55,12 +66,19 @@ class TargetDirectory(Protocol):
         ...
 
 
+class _Route(NamedTuple):
+    """What a kept connection may be used for again: an address that one tenant may reach is not another's."""
+
+    origin: Origin
+    networks: frozenset[str]
+
+
 @dataclass(slots=True)
 class _LoopState:
     """What belongs to one event loop."""
 
     permits: asyncio.Semaphore
-    idle: dict[Origin, list[Connection]] = field(default_factory=dict)
+    idle: dict[_Route, list[Connection]] = field(default_factory=dict)
 
 
 class HttpTargets:
@@ -91,11 +109,11 @@ class HttpTargets:
         """One receipt for each delivery, in order; never raises for what a target did."""
         # Off the loop: a directory may read a database, and every call in flight would wait with it.
         found = await asyncio.to_thread(self._find, {(one.tenant_id, one.target) for one in deliveries})
-        return list(
-            await asyncio.gather(
-                *(self._deliver(one, found[one.tenant_id, one.target]) for one in deliveries)
-            )
+        answers = await asyncio.gather(
+            *(self._deliver(one, found[one.tenant_id, one.target]) for one in deliveries),
+            return_exceptions=True,
         )
+        return [_receipt_of(answer) for answer in answers]
 
     async def close(self) -> None:
         """Close the running event loop's idle connections."""
@@ -121,22 +139,24 @@ class HttpTargets:
         if parsed is None:
             return Receipt("refused", reason="invalid_address")
         origin, path = parsed
-        if _text_of(origin) not in address.allowed_origins:
-            return Receipt("refused", reason="origin_not_allowed")
         request = _request(origin, path, address, delivery)
         if request is None:
             return Receipt("refused", reason="invalid_header")
         state = self._state()
         async with state.permits:
-            return await self._attempt(state, origin, request, delivery.timeout_seconds)
+            return await self._attempt(
+                state, _Route(origin, address.networks), request, delivery.timeout_seconds
+            )
 
-    async def _attempt(self, state: _LoopState, origin: Origin, request: bytes, seconds: float) -> Receipt:
+    async def _attempt(self, state: _LoopState, route: _Route, request: bytes, seconds: float) -> Receipt:
         sending = False
         try:
             async with asyncio.timeout(seconds):
-                connection = await self._take(state, origin)
+                connection = await self._take(state, route)
                 sending = True
                 answer = await connection.exchange(request)
+        except RefusedAddressError as error:
+            return Receipt("refused", reason=error.code)
         except NotSentError as error:
             return Receipt("retry", reason=error.code)
         except NoAnswerError as error:
@@ -147,23 +167,24 @@ class HttpTargets:
                 if sending
                 else Receipt("retry", reason="connect_timed_out")
             )
-        self._give_back(state, origin, connection)
+        self._give_back(state, route, connection)
         return self._receipt(answer)
 
-    async def _take(self, state: _LoopState, origin: Origin) -> Connection:
-        idle = state.idle.get(origin, [])
+    async def _take(self, state: _LoopState, route: _Route) -> Connection:
+        idle = state.idle.get(route, [])
         oldest = asyncio.get_running_loop().time() - LONGEST_IDLE_SECONDS
         while idle:
             connection = idle.pop()
             if connection.reusable and connection.idle_since > oldest:
                 return connection
             connection.abort()
-        return await connect(origin, self._verification() if origin.scheme == "https" else None)
+        tls = self._verification() if route.origin.scheme == "https" else None
+        return await connect(route.origin, route.networks, tls)
 
-    def _give_back(self, state: _LoopState, origin: Origin, connection: Connection) -> None:
+    def _give_back(self, state: _LoopState, route: _Route, connection: Connection) -> None:
         if connection.reusable:
             connection.idle_since = asyncio.get_running_loop().time()
-            state.idle.setdefault(origin, []).append(connection)
+            state.idle.setdefault(route, []).append(connection)
         else:
             connection.abort()
 
@@ -195,6 +216,16 @@ class HttpTargets:
             with self._lock:
                 self._states[loop] = state
         return state
+
+
+def _receipt_of(answer: Receipt | BaseException) -> Receipt:
+    """The boundary: a defect in one delivery is that one's answer, and says the least: it may have been sent."""
+    if isinstance(answer, Receipt):
+        return answer
+    if not isinstance(answer, Exception):
+        raise answer
+    _log.error("a delivery met a defect", exc_info=answer)
+    return Receipt("unknown", reason="defect")
 
 
 def _request(origin: Origin, path: str, address: TargetAddress, delivery: Delivery) -> bytes | None:
@@ -232,10 +263,3 @@ def _parse(url: str) -> tuple[Origin, str] | None:
         return None
     path = quote(parts.path.rstrip("/"), safe="/%~")
     return Origin(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)), path
-
-
-@lru_cache(maxsize=1024)
-def _text_of(origin: Origin) -> str:
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    usual = (origin.scheme, origin.port) in (("http", 80), ("https", 443))
-    return f"{origin.scheme}://{host}" if usual else f"{origin.scheme}://{host}:{origin.port}"

@@ -25,7 +25,7 @@ class Asker:
 
     async def ask(self, run: Run) -> Run:
         """The run with an answer, or with why there is none. Never raises for what a model or its provider did."""
-        if run.answer is not None:
+        if run.answer is not None or run.failure is not None:
             return run
         try:
             async with asyncio.timeout(run.stage.timeout_seconds):

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from app.data_plane.agent_runs import observing
 from app.data_plane.agent_runs.asking import Asker
-from app.data_plane.agent_runs.in_flight import InFlight
+from app.data_plane.agent_runs.in_flight import InFlight, Room
 from app.data_plane.agent_runs.run import Run, change, interpret, resume
 from app.data_plane.orchestration.observing import batch
-from app.data_plane.orchestration.recorder import Loaded, Recorder
-from app.data_plane.ports import Carrier, Claim, Queue, Store, Verdict
+from app.data_plane.orchestration.recorder import Loaded, Recorder, wait_for_release
+from app.data_plane.ports import Carrier, Change, Claim, Queue, Store, Verdict
 from app.kernel.facts import ModelAnswered, Recorded
 
 
@@ -52,28 +52,25 @@ class Runner:
         return claimed, failed
 
     async def _execute(self, worker: str, run_ids: tuple[str, ...], most: int) -> tuple[int, int]:
-        await self._in_flight.take(most)
-        taken = most
-        try:
+        async with self._in_flight.room(most) as room:
             claims = await asyncio.to_thread(self._claim, worker, run_ids, most)
-            await self._in_flight.give_back(taken - len(claims))
-            taken = len(claims)
+            await room.keep(len(claims))
             if not claims:
                 return 0, 0
             loaded = await asyncio.to_thread(self._load, claims)
             with batch(Queue.AGENT_RUNS, loaded):
                 runs = await asyncio.to_thread(self._prepare, claims, loaded)
-                return len(claims), await self._finish(runs)
-        finally:
-            await self._in_flight.give_back(taken)
+                return len(claims), await self._finish(runs, room)
 
-    async def _finish(self, runs: Sequence[Run]) -> int:
+    async def _finish(self, runs: Sequence[Run], room: Room) -> int:
         """Ask for all of them at once and record each as it becomes final; returns how many failed."""
         asking: set[asyncio.Task[Run]] = {asyncio.create_task(self._asker.ask(run)) for run in runs}
         failed = 0
         try:
             while asking:
                 done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                # A straggler keeps its own place and no other.
+                await room.keep(len(asking))
                 failed += await asyncio.to_thread(self._record, [task.result() for task in done])
         finally:
             for task in asking:
@@ -91,15 +88,22 @@ class Runner:
         return self._recorder.load(tenants, sorted({claim.orchestration_id for claim in claims}))
 
     def _prepare(self, claims: Sequence[Claim], loaded: Mapping[str, Loaded]) -> list[Run]:
-        """Read what the runs need; those of orchestrations whose release cannot be loaded keep their lease."""
+        """Read what the runs need, and settle those that are not to be asked."""
         tenants = sorted({claim.tenant_id for claim in claims})
         chains = self._store.run_chains(tenants, [claim.step_id for claim in claims if claim.attempt > 1])
         answers = self._store.contents(tenants, _answers(chains))
-        return [
-            resume(claim, loaded[claim.orchestration_id], chains.get(claim.step_id, ()), answers)
-            for claim in claims
-            if claim.orchestration_id in loaded
-        ]
+        runs: list[Run] = []
+        settled: list[Change] = []
+        for claim in claims:
+            one = loaded.get(claim.orchestration_id)
+            if one is None:
+                settled.append(wait_for_release(claim))
+            elif one.state.closed is not None:
+                settled.append(Change(claim.tenant_id, claim.orchestration_id, claim))
+            else:
+                runs.append(resume(claim, one, chains.get(claim.step_id, ()), answers))
+        self._store.commit(settled)
+        return runs
 
     def _record(self, runs: Sequence[Run]) -> int:
         """Record answers, then what they mean; returns how many runs ended without a proposal."""

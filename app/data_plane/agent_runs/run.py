@@ -9,7 +9,7 @@ from app.data_plane.agent_runs import observing
 from app.data_plane.agent_runs.proposals import PARSER, Proposal, read_answer
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import ExpressionError
-from app.data_plane.orchestration.recorder import Loaded
+from app.data_plane.orchestration.recorder import MOST_ATTEMPTS, Loaded
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import Append, Change, Claim
 from app.kernel.facts import AnyFact, ModelAnswered, ModelAsked, ProposalMade, Recorded, RunFailed
@@ -54,6 +54,9 @@ def resume(claim: Claim, loaded: Loaded, chain: Sequence[Recorded], answers: Map
         contents=Contents({}),
         watched=_watched(claim, loaded),
     )
+    if claim.attempt > MOST_ATTEMPTS:
+        # Whoever began it never came back, time and again: it may be what ends its workers.
+        run.failure, run.detail = "gave_up", f"begun {claim.attempt - 1} times and never finished"
     for recorded in chain:
         run.asked += isinstance(recorded.fact, ModelAsked)
         if isinstance(recorded.fact, ModelAnswered):

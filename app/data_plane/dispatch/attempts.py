@@ -32,7 +32,8 @@ def before_attempt(
     if action.status == "sending" and not target.honours_keys:
         reason = "an attempt was begun and never heard of again, and the target does not honour keys"
         return DeliveryInDoubt(action_id=action_id, attempt=action.attempts, reason=reason)
-    if state.cancelled_by is not None and action.status == "authorised":
+    ending = state.cancelled_by is not None or state.gave_up is not None
+    if ending and action.status == "authorised":
         return None
     if action.status not in {"authorised", "sending"}:
         return None

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.data_plane.ingestion.errors import UnknownWorkflowError
-from app.data_plane.ports import Route
-from app.kernel.release import Channel, Release
+from app.data_plane.ports import Route, Subscription
 from interlock.envelope import Envelope
 from interlock.identity import orchestration_id
 
-Table = Sequence[tuple[str, Channel, Release]]
-"""The workflows that take events now: name, channel, release."""
+Table = Sequence[Subscription]
+"""The workflows that take events now."""
 
 
 def subscribes(pattern: str, event_type: str) -> bool:
@@ -30,15 +29,15 @@ def route(envelope: Envelope, table: Table, workflow: str | None = None) -> tupl
     Raises:
         UnknownWorkflowError: the workflow asked for takes no events now.
     """
-    chosen: dict[str, tuple[Channel, Release]] = {}
-    for name, channel, release in table:
+    chosen: dict[str, Subscription] = {}
+    for one in table:
         asked = (
-            name == workflow
+            one.workflow == workflow
             if workflow is not None
-            else any(subscribes(pattern, envelope.type) for pattern in release.template.subscribes)
+            else any(subscribes(pattern, envelope.type) for pattern in one.types)
         )
         if asked:
-            chosen.setdefault(name, (channel, release))
+            chosen.setdefault(one.workflow, one)
     if workflow is not None and not chosen:
         raise UnknownWorkflowError(
             f"No release of the workflow {workflow} takes events.",
@@ -48,8 +47,8 @@ def route(envelope: Envelope, table: Table, workflow: str | None = None) -> tupl
         Route(
             orchestration_id=orchestration_id(envelope.tenantid, envelope.source, envelope.id, name),
             workflow=name,
-            release=release.digest,
-            channel=channel,
+            release=one.release,
+            channel=one.channel,
         )
-        for name, (channel, release) in sorted(chosen.items())
+        for name, one in sorted(chosen.items())
     )

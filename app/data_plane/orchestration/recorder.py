@@ -30,8 +30,8 @@ from app.data_plane.ports import (
     Store,
     Verdict,
 )
-from app.kernel.errors import InterlockError, TransientError
-from app.kernel.facts import ActionAuthorised, AnyFact, StageStarted, StepGaveUp
+from app.kernel.errors import InterlockError, PermanentError, TransientError
+from app.kernel.facts import ActionAuthorised, AnyFact, DeliveryInDoubt, StageStarted, StepGaveUp
 from app.kernel.release import Release
 from interlock.identity import aggregation_id, run_id
 
@@ -238,14 +238,26 @@ def _set_aside(work: Work, claim: Claim, found: Loaded, code: str) -> _Draft:
             retry_in_seconds=2.0**claim.attempt,
         )
         return _Draft(change, (), found)
-    gave_up = StepGaveUp(step_id=claim.step_id, queue=claim.queue.value, code=code, attempts=claim.attempt)
-    return _draft(replace(work, plan=lambda _: Plan((gave_up,))), {work.orchestration_id: found})
+    facts: list[AnyFact] = []
+    action = found.state.actions_by_id.get(claim.step_id)
+    if action is not None and action.status == "sending":
+        reason = "its step gave up while an attempt was under way"
+        facts.append(DeliveryInDoubt(action_id=claim.step_id, attempt=action.attempts, reason=reason))
+    facts.append(
+        StepGaveUp(step_id=claim.step_id, queue=claim.queue.value, code=code, attempts=claim.attempt)
+    )
+    return _draft(replace(work, plan=lambda _: Plan(tuple(facts))), {work.orchestration_id: found})
 
 
 def _draft(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
     found = loaded.get(work.orchestration_id)
     if found is None:
-        return _Draft(_wait_for_release(work), (), None)
+        if work.claim is None:
+            raise PermanentError(
+                f"The release of {work.orchestration_id} cannot be loaded here.",
+                "Run this with the version of Interlock that the release was published by.",
+            )
+        return _Draft(wait_for_release(work.claim), (), None)
     plan = work.plan(found)
     contents = Contents(found.contents.with_more(plan.contents))
     state = found.state
@@ -271,11 +283,12 @@ def _draft(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
     return _Draft(change, tuple(facts), Loaded(history, state, Contents(contents.all())))
 
 
-def _wait_for_release(work: Work) -> Change:
+def wait_for_release(claim: Claim) -> Change:
+    """Leave the step for a worker that can load its release, and show that it waits."""
     return Change(
-        tenant_id=work.tenant_id,
-        orchestration_id=work.orchestration_id,
-        claim=work.claim,
+        tenant_id=claim.tenant_id,
+        orchestration_id=claim.orchestration_id,
+        claim=claim,
         settle="retry",
         retry_in_seconds=RELEASE_RETRY_SECONDS,
         status="waiting_for_release",

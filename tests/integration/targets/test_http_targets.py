@@ -29,6 +29,9 @@ DELIVERY = Delivery(
 )
 
 
+LOCAL = frozenset({"127.0.0.0/8", "::1/128"})
+
+
 class OneAddress:
     """Every target of every tenant is at one address."""
 
@@ -40,7 +43,7 @@ class OneAddress:
 
 
 def targets_at(url: str, **options: object) -> HttpTargets:
-    address = TargetAddress(url, authorization="Bearer s3cret", allowed_origins=frozenset({url}))
+    address = TargetAddress(url, authorization="Bearer s3cret", networks=LOCAL)
     return HttpTargets(OneAddress(address), **options)  # type: ignore[arg-type]
 
 
@@ -209,21 +212,42 @@ def test_a_failed_tls_handshake_was_not_sent_either() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "allowed", "reason"),
+    ("url", "networks", "reason"),
     [
-        ("http://127.0.0.1:9", "http://127.0.0.1:10", "origin_not_allowed"),
-        ("http://127.0.0.1:9", "https://127.0.0.1:9", "origin_not_allowed"),
-        ("http://allowed.example@127.0.0.1:9", "http://127.0.0.1:9", "invalid_address"),
-        ("file:///etc/passwd", "file://", "invalid_address"),
-        ("http://127.0.0.1:99999", "http://127.0.0.1:99999", "invalid_address"),
+        ("http://127.0.0.1:9", frozenset(), "address_not_allowed"),
+        ("http://127.0.0.1:9", frozenset({"10.0.0.0/8"}), "address_not_allowed"),
+        ("http://169.254.169.254", LOCAL, "address_not_allowed"),
+        ("http://[::ffff:169.254.169.254]", LOCAL, "address_not_allowed"),
+        ("http://2130706433:9", frozenset(), "address_not_allowed"),
+        ("http://LOCALHOST:9", frozenset(), "address_not_allowed"),
+        ("http://allowed.example@127.0.0.1:9", LOCAL, "invalid_address"),
+        ("file:///etc/passwd", LOCAL, "invalid_address"),
+        ("http://127.0.0.1:99999", LOCAL, "invalid_address"),
+        ("http://[bad", LOCAL, "invalid_address"),
     ],
 )
 def test_what_the_tenant_does_not_allow_is_refused_before_a_connection(
-    url: str, allowed: str, reason: str
+    url: str, networks: frozenset[str], reason: str
 ) -> None:
-    directory = OneAddress(TargetAddress(url, allowed_origins=frozenset({allowed})))
+    """Checked after name resolution, on the address that is then used."""
+    directory = OneAddress(TargetAddress(url, networks=networks))
     [receipt] = asyncio.run(HttpTargets(directory).deliver([DELIVERY]))
     assert receipt == Receipt("refused", reason=reason)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+def test_a_name_that_cannot_be_one_fails_alone_and_the_rest_of_the_batch_is_answered(host: str) -> None:
+    """One tenant's document does not stop another's deliveries."""
+
+    class OneBad(OneAddress):
+        def find(self, tenant_id: str, target: str) -> TargetAddress:
+            if target == "broken":
+                return TargetAddress(f"http://{host}:9", networks=LOCAL)
+            return super().find(tenant_id, target)
+
+    good = OneAddress(TargetAddress("http://127.0.0.1:1", networks=LOCAL)).find("demo", "tracker")
+    receipts = asyncio.run(HttpTargets(OneBad(good)).deliver([replace(DELIVERY, target="broken"), DELIVERY]))
+    assert [receipt.reason for receipt in receipts] == ["name_not_resolved", "connection_refused"]
 
 
 def test_no_value_can_add_a_header() -> None:
@@ -242,9 +266,7 @@ def test_a_secret_that_is_not_there_refuses_the_delivery_and_no_other() -> None:
 
     async def run() -> list[Receipt]:
         async with scripted_server(answers("HTTP/1.1 200 OK\nContent-Length: 0\n\n")) as server:
-            targets = HttpTargets(
-                WithoutSecret(TargetAddress(server.url, allowed_origins=frozenset({server.url})))
-            )
+            targets = HttpTargets(WithoutSecret(TargetAddress(server.url, networks=LOCAL)))
             receipts = await targets.deliver([replace(DELIVERY, target="broken"), DELIVERY])
             await targets.close()
             return receipts

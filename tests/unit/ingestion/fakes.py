@@ -17,29 +17,16 @@ from app.data_plane.ports import (
     Queue,
     Releases,
     Store,
+    Subscription,
 )
 from app.kernel.errors import TransientError
-from app.kernel.release import Aggregation, Channel, Policy, Release, Stage, WorkflowTemplate
+from interlock.canonical import digest
 from interlock.envelope import Envelope
 
 
-def release(workflow: str, *subscribes: str) -> Release:
-    """The smallest release that subscribes to these types."""
-    template = WorkflowTemplate(
-        name=workflow,
-        version=1,
-        subscribes=subscribes,
-        stages=(
-            Stage(name="only", agents=("agent",), proposal={}, aggregation=Aggregation(rule="first_valid")),
-        ),
-        decision={},
-        reason="'none'",
-        policy="policy",
-        policy_version=1,
-        agent_versions={"agent": 1},
-    )
-    policy = Policy(name="policy", version=1, cedar="permit(principal, action, resource);")
-    return Release(template=template, agents={}, providers={}, policy=policy, tools={})
+def release(workflow: str, *types: str) -> Subscription:
+    """A release that subscribes to these types."""
+    return Subscription(workflow, "stable", digest([workflow, *types]), types)
 
 
 @dataclass
@@ -104,12 +91,12 @@ class FakeLock:
 class FakeReleases:
     """The releases that take events now."""
 
-    table: tuple[tuple[str, Channel, Release], ...] = (
-        ("issue-triage", "stable", release("issue-triage", "com.github.issues.*", "dev.interlock.issue")),
-        ("audit", "stable", release("audit", "dev.interlock.*")),
+    table: tuple[Subscription, ...] = (
+        release("issue-triage", "com.github.issues.*", "dev.interlock.issue"),
+        release("audit", "dev.interlock.*"),
     )
 
-    def routes(self) -> tuple[tuple[str, Channel, Release], ...]:
+    def routes(self) -> tuple[Subscription, ...]:
         """See ``Releases.routes``."""
         return self.table
 

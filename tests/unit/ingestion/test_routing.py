@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from app.data_plane.ingestion.routing import route, subscribes
@@ -28,11 +30,11 @@ def test_a_trailing_star_matches_any_rest(pattern: str, event_type: str, covered
 def test_a_workflow_with_two_channels_starts_once() -> None:
     """The orchestration's id names the workflow, not the channel."""
     first, second = release("w", "dev.interlock.*"), release("w", "*")
-    (routed,) = route(issue(), [("w", "stable", first), ("w", "canary", second)])
-    assert (routed.release, routed.channel) == (first.digest, "stable")
+    (routed,) = route(issue(), [first, replace(second, channel="canary")])
+    assert (routed.release, routed.channel) == (first.release, "stable")
 
 
 def test_routes_do_not_depend_on_the_order_of_publishing() -> None:
     """Journals of two databases are to be equal."""
-    table = [(name, "stable", release(name, "*")) for name in ("b", "a")]
-    assert [routed.workflow for routed in route(issue(), table)] == ["a", "b"]  # type: ignore[arg-type]
+    table = [release(name, "*") for name in ("b", "a")]
+    assert [routed.workflow for routed in route(issue(), table)] == ["a", "b"]

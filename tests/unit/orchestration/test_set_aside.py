@@ -99,3 +99,4 @@ def test_an_orchestration_whose_release_cannot_be_loaded_waits_for_a_worker_that
     releases.available = True
     (claim,) = store.claim(Queue.ORCHESTRATION, limit=8, worker="new")
     assert claim.orchestration_id == orchestration_of(GOOD)
+    assert claim.attempt == 1, "waiting for a release is no attempt at the step"
