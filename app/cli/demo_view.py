@@ -74,8 +74,10 @@ def show(console: Console, shown: Shown, home: Path) -> None:
     phases = shown.phases
     console.print(
         f"\nDone in {shown.seconds:g} s: started in {phases.starting:.1f} s, webhooks to effects in"
-        f" {phases.events:.1f} s, stopped in {phases.stopping:.1f} s. Every process that was started has ended.",
+        f" {phases.events:.1f} s, stopped in {phases.stopping:.1f} s.",
+        soft_wrap=True,
     )
+    console.print("Every process that was started has ended.")
     console.print("The data stays until the next demo. To look further:\n")
     for line in next_commands(home, shown.some[0].row.orchestration_id if shown.some else None):
         console.print(f"  {line}", soft_wrap=True, markup=False)
