@@ -59,7 +59,8 @@ class Stage(Frozen):
     proposal: Mapping[str, JsonValue]
     """JSON Schema (the subset of ``app.data_plane.agent_runs.proposals``) that each agent's answer must fit."""
     aggregation: Aggregation
-    timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
+    timeout_seconds: float = Field(default=30.0, gt=0, le=270)
+    """Of one run, from its claim on; below the longest step that the broker's visibility timeout allows for (300 s)."""
     fallback: Mapping[str, JsonValue] | None = None
     """The outcome when no proposal is valid; without one the orchestration fails."""
 
@@ -70,7 +71,7 @@ class Target(Frozen):
     name: Name
     honours_keys: bool = False
     key_ttl_seconds: int = Field(default=86_400, gt=0)
-    timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    timeout_seconds: float = Field(default=10.0, gt=0, le=270)
     max_attempts: int = Field(default=5, ge=1, le=20)
 
 
@@ -126,7 +127,7 @@ class AgentBundle(Frozen):
     provider_versions: Mapping[Name, int]
     temperature: float = Field(default=0.0, ge=0, le=2)
     max_output_tokens: int = Field(default=1024, ge=1, le=100_000)
-    timeout_seconds: float = Field(default=20.0, gt=0, le=600)
+    timeout_seconds: float = Field(default=20.0, gt=0, le=270)
 
 
 class ScriptedRule(Frozen):
