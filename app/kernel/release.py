@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -26,6 +26,13 @@ class Frozen(BaseModel):
     """A document or a part of one: unknown fields are refused, nothing changes after loading."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy that forgets what was derived from the original, such as its digest."""
+        copy = super().model_copy(update=update, deep=deep)
+        for derived in set(copy.__dict__) - set(type(self).model_fields):
+            del copy.__dict__[derived]
+        return copy
 
 
 class Lookup(Frozen):

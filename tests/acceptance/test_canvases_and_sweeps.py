@@ -48,7 +48,7 @@ def keyed() -> Release:
     release = branching_release()
     template = release.template
     targets = tuple(target.model_copy(update={"honours_keys": True}) for target in template.targets)
-    return Release(**{**dict(release), "template": template.model_copy(update={"targets": targets})})
+    return release.model_copy(update={"template": template.model_copy(update={"targets": targets})})
 
 
 def slowed(seconds: float, when: str | None = None) -> Release:

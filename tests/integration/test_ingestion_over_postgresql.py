@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import psycopg
 import pytest
 
 from app.adapters.postgresql.database import Database, Role
@@ -22,7 +21,6 @@ from app.data_plane.ports import Carrier, Releases
 from app.kernel.clock import SystemClock
 from app.kernel.errors import PermanentError
 from app.supervisor.embedded import EmbeddedServers
-from interlock.canonical import canonical_bytes
 from tests.unit.ingestion.fakes import FakeCarrier, FakeReleases, issue
 
 
@@ -40,12 +38,6 @@ def service(
     """The service as the API and as a worker have it: the same acceptance under either role."""
     role: Role = request.param
     database = Database(fresh_database, role)
-    with psycopg.connect(fresh_database) as connection:
-        for name, _, release in FakeReleases().table:
-            connection.execute(
-                "INSERT INTO releases (digest, workflow, body, published_by) VALUES (%s, %s, %s, 'test')",
-                (release.digest, name, canonical_bytes(release.model_dump(mode="json"))),
-            )
     yield IngestionService(
         PostgresqlStore(database, SystemClock()),
         cast(Releases, FakeReleases()),
