@@ -102,12 +102,14 @@ PARTS: dict[str, Callable[[int], list[Figure]]] = {
 def main() -> None:
     """Run the parts and print what was seen."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(PARTS)}; without any, all")
     parser.add_argument("--count", type=int, default=3000, help="workflows of the speed part")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
+    if unknown := set(chosen.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
     figures: list[Figure] = []
-    for name in chosen.parts:
+    for name in chosen.parts or PARTS:
         console.log(f"measuring {name}")
         figures += PARTS[name](chosen.count)
     if chosen.json:
