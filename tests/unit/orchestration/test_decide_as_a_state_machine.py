@@ -32,6 +32,7 @@ from app.kernel.facts import (
     StageDecided,
     StageSkipped,
     StageStarted,
+    StepGaveUp,
 )
 from tests.branching_workflow import AGENTS, ORCHESTRATION, Example, branching_release
 
@@ -90,7 +91,7 @@ def assert_follows(before: OrchestrationState, fact: AnyFact, after: Orchestrati
     """What holds of every step: what is known stays known."""
     if before.status in TERMINAL:
         assert after is before, "something happened after the end"
-    for name in ("started", "snapshot_digest", "decision", "cancelled_by", "closed"):
+    for name in ("started", "snapshot_digest", "decision", "cancelled_by", "gave_up", "closed"):
         known = getattr(before, name)
         assert known is None or getattr(after, name) == known, f"a second {name}"
     for name, stage in before.stages.items():
@@ -119,6 +120,7 @@ def assert_commands(
         if isinstance(command, Deliver):
             assert after.actions_by_id[command.action_id].status == "authorised"
             assert after.cancelled_by is None, "delivered after it was cancelled"
+            assert after.gave_up is None, "delivered after a step gave up"
         if isinstance(command, Close):
             assert all(action.status != "sending" for action in after.actions_by_id.values())
 
@@ -187,6 +189,7 @@ def _facts_that_may_fit() -> list[AnyFact]:
         example.started(),
         SnapshotTaken(snapshot_digest="0" * 64),
         CancelRequested(actor="alice", reason_digest="0" * 64),
+        StepGaveUp(step_id="adv_1", queue="orchestration", code="defect", attempts=5),
     ]
     for stage in ("classify", "deep", "quick", "settle", "unknown"):
         facts += [
