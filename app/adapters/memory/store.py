@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from app.data_plane.ingestion.beginning import first_fact, first_step
 from app.data_plane.ports import (
     Acceptance,
     AcceptedEvent,
@@ -29,14 +30,12 @@ from app.kernel.clock import Clock, SystemClock, to_text
 from app.kernel.facts import (
     AnyFact,
     OrchestrationClosed,
-    OrchestrationStarted,
     Recorded,
     chain_hash,
     decode,
     encode,
 )
 from interlock.canonical import digest_bytes
-from interlock.identity import advance_id
 
 OVERDUE_AT_MOST = 1000
 
@@ -171,8 +170,8 @@ class MemoryStore:
         for route in event.routes:
             one = route.orchestration_id
             self._orchestrations[one] = _Orchestration(event, route)
-            self._append(event.tenant_id, Append(one, 0, (_started(event, route),)))
-            self._add_step(NewStep(advance_id(one), event.tenant_id, one, Queue.ORCHESTRATION))
+            self._append(event.tenant_id, Append(one, 0, (first_fact(event, route),)))
+            self._add_step(first_step(event, route))
         return Acceptance(Outcome.ACCEPTED if ids else Outcome.UNROUTED, ids)
 
     def _due(self, queue: Queue) -> list[_Step]:
@@ -290,19 +289,3 @@ def _fairly(due: Iterable[_Step]) -> list[_Step]:
         turn = turns[step.new.tenant_id] = turns.get(step.new.tenant_id, 0) + 1
         ordered.append((turn, step.due_at, step))
     return [step for _, _, step in sorted(ordered, key=lambda entry: entry[:2])]
-
-
-def _started(event: AcceptedEvent, route: Route) -> OrchestrationStarted:
-    return OrchestrationStarted(
-        workflow=route.workflow,
-        release=route.release,
-        channel=route.channel,
-        lane=route.lane,
-        ordinal=route.ordinal,
-        source=event.source,
-        event_id=event.event_id,
-        event_type=event.type,
-        raw_digest=digest_bytes(event.raw),
-        event_digest=digest_bytes(event.normalised),
-        normaliser=event.normaliser,
-    )

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from app.adapters.postgresql import rows
 from app.adapters.postgresql.database import Connection
-from app.data_plane.ports import Acceptance, AcceptedEvent, NewStep, Outcome, Queue, Route
+from app.data_plane.ingestion.beginning import first_fact, first_step
+from app.data_plane.ports import Acceptance, AcceptedEvent, Outcome
 from app.kernel.clock import Clock, to_text
-from app.kernel.facts import OrchestrationStarted
 from interlock.canonical import digest_bytes
-from interlock.identity import advance_id
 
 _Key = tuple[str, str, str]
 
@@ -90,7 +89,7 @@ def _insert_orchestrations(connection: Connection, events: Sequence[AcceptedEven
         return
     now = to_text(clock.now())
     links = [
-        rows.link(route.orchestration_id, event.tenant_id, (0, b""), [_started(event, route)], now)[0]
+        rows.link(route.orchestration_id, event.tenant_id, (0, b""), [first_fact(event, route)], now)[0]
         for event, route in routed
     ]
     connection.execute(
@@ -114,29 +113,7 @@ def _insert_orchestrations(connection: Connection, events: Sequence[AcceptedEven
         ],
     )
     rows.insert_links(connection, links)
-    rows.insert_steps(connection, [_advance_step(event, route) for event, route in routed])
-
-
-def _started(event: AcceptedEvent, route: Route) -> OrchestrationStarted:
-    return OrchestrationStarted(
-        workflow=route.workflow,
-        release=route.release,
-        channel=route.channel,
-        lane=route.lane,
-        ordinal=route.ordinal,
-        source=event.source,
-        event_id=event.event_id,
-        event_type=event.type,
-        raw_digest=digest_bytes(event.raw),
-        event_digest=digest_bytes(event.normalised),
-        normaliser=event.normaliser,
-    )
-
-
-def _advance_step(event: AcceptedEvent, route: Route) -> NewStep:
-    return NewStep(
-        advance_id(route.orchestration_id), event.tenant_id, route.orchestration_id, Queue.ORCHESTRATION
-    )
+    rows.insert_steps(connection, [first_step(event, route) for event, route in routed])
 
 
 def _read_earlier(connection: Connection, keys: Sequence[_Key]) -> dict[_Key, _Earlier]:
