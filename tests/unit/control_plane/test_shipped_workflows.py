@@ -19,9 +19,9 @@ from app.kernel.facts import ActionAuthorised, ActionDenied
 from app.kernel.release import Release
 from interlock.canonical import JsonObject, JsonValue
 from tests.rehearsal import Rehearsed, rehearse
+from tests.unit.golden.github_payloads import need_payloads
 
 ROOT = Path(__file__).parents[3]
-PAYLOADS = ROOT.parent / "shared/data/github-webhooks"
 
 
 @lru_cache(maxsize=1)
@@ -41,7 +41,7 @@ def decide(workflow: str, event: JsonObject) -> Rehearsed:
 
 def real_events() -> Iterator[tuple[str, str, JsonObject]]:
     """Workflow, file and normalised event of every real payload that a workflow subscribes to."""
-    for file in sorted(PAYLOADS.glob("*.json")):
+    for file in need_payloads():
         held = json.loads(file.read_text())
         envelope = to_envelope("demo", held["x_github_event"], "0-0-0-0", held["payload"])
         event = normalise(envelope)[1].to_json()
@@ -137,7 +137,6 @@ def alert(severity: str, *, package: str, identifiers: list[JsonValue], fixed_in
     )
 
 
-@pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the payloads in ../shared/data are not on this machine")
 class TestOverTheRealPayloads:
     """All of them that a workflow subscribes to."""
 
