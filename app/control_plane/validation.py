@@ -50,6 +50,7 @@ def check_template(template: WorkflowTemplate, path: str, tools: Mapping[str, To
     for stage in template.stages:
         _check_stage(stage, f"stages.{stage.name}", findings)
     _check_lookups(template, tools, findings)
+    _check_targets(template, findings)
     _check_actions(template, tools, findings)
     ancestors = earlier_stages(template)
     for stage in template.stages:
@@ -239,6 +240,21 @@ def _check_lookups(template: WorkflowTemplate, tools: Mapping[str, ToolSpec], fi
             findings.add(f"{place}.tool", reason, "Call it in an action.")
         _check_arguments(lookup.arguments, tool, place, findings)
         findings.expressions(f"{place}.arguments", lookup.arguments, {"event": None})
+
+
+def _check_targets(template: WorkflowTemplate, findings: Findings) -> None:
+    for target in template.targets:
+        path = target.probe_path or ""
+        rest = path.replace("{key}", "", 1)
+        if "{" in rest or "}" in rest:
+            remedy = "Write {key} once, where the action's idempotency key belongs."
+            findings.add(f"targets.{target.name}.probe_path", "only {key} is known, and once", remedy)
+        if "#" in rest:
+            findings.add(
+                f"targets.{target.name}.probe_path",
+                "a fragment (#) is never sent",
+                "Take it out of the path.",
+            )
 
 
 def _check_actions(template: WorkflowTemplate, tools: Mapping[str, ToolSpec], findings: Findings) -> None:

@@ -3,6 +3,8 @@
 Content (payloads, prompts, answers, arguments) lives in the payload store; a fact holds its digest.
 *Outside* facts tell what the world did and are recorded once. *Derived* facts follow from them by pure code,
 so that replaying the outside facts must give the same derived ones: this is what ``verify`` checks.
+A field that is added to a kind of fact is left out at its default (``exclude_if``): an older worker beside a newer one
+can read whatever does not need it.
 """
 
 from __future__ import annotations
@@ -54,6 +56,8 @@ class OrchestrationStarted(BaseFact):
     """Digest of the normalised event, which is what everything after it reads."""
     normaliser: str
     """Name and version of the normaliser, as ``github/1``."""
+    replay_of: str = Field(default="", exclude_if=lambda value: not value)
+    """The orchestration that this one is a rerun of."""
 
 
 class SnapshotTaken(BaseFact):
@@ -104,6 +108,8 @@ class DeliveryRetried(BaseFact):
     action_id: str
     attempt: int
     reason: str
+    ambiguous: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Nobody knows whether the attempt was applied: it may be repeated only while the target keeps its key."""
 
 
 class DeliveryFailed(BaseFact):
@@ -124,6 +130,40 @@ class DeliveryInDoubt(BaseFact):
     reason: str
 
 
+class DeliveryProbed(BaseFact):
+    """The target was asked what became of an action that is in doubt."""
+
+    kind: Literal["delivery_probed"] = "delivery_probed"
+    action_id: str
+    attempt: int
+    probe: int
+    """Counts the probes of this action from 1."""
+    answer: Literal["applied", "not_applied", "unknown"]
+    reason: str
+    receipt_digest: str
+
+
+class ActionSettled(BaseFact):
+    """A person says what became of an action that was in doubt."""
+
+    kind: Literal["action_settled"] = "action_settled"
+    action_id: str
+    attempt: int
+    """The one that was in doubt."""
+    applied: bool
+    actor: str
+    reason_digest: str
+
+
+class OrchestrationResumed(BaseFact):
+    """A person had a dead-lettered orchestration go on from where it gave up; what is confirmed is not sent again."""
+
+    kind: Literal["orchestration_resumed"] = "orchestration_resumed"
+    replay_id: str
+    actor: str
+    reason_digest: str
+
+
 class CancelRequested(BaseFact):
     """A person asked to end the orchestration; what is unsent stays unsent."""
 
@@ -141,6 +181,16 @@ class StepGaveUp(BaseFact):
     code: str
     """The error's stable code; ``defect`` for a fault of Interlock's own."""
     attempts: int
+
+
+class StepLapsed(BaseFact):
+    """A lease ended without a result: its worker died, or was too slow, and whatever it writes later does not count."""
+
+    kind: Literal["step_lapsed"] = "step_lapsed"
+    step_id: str
+    queue: str
+    lapses: int
+    """How many leases of this step have ended so."""
 
 
 class StageStarted(BaseFact):
@@ -235,8 +285,12 @@ Fact = Annotated[
     | DeliveryRetried
     | DeliveryFailed
     | DeliveryInDoubt
+    | DeliveryProbed
+    | ActionSettled
+    | OrchestrationResumed
     | CancelRequested
     | StepGaveUp
+    | StepLapsed
     | StageStarted
     | StageSkipped
     | StageDecided
@@ -302,7 +356,8 @@ class RunFailed(BaseFact):
 
 
 RunFact = Annotated[
-    ModelAsked | ModelAnswered | ModelFailed | ProposalMade | RunFailed, Field(discriminator="kind")
+    ModelAsked | ModelAnswered | ModelFailed | ProposalMade | RunFailed | StepLapsed,
+    Field(discriminator="kind"),
 ]
 
 AnyFact = Fact | RunFact

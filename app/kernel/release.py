@@ -73,13 +73,27 @@ class Stage(Frozen):
 
 
 class Target(Frozen):
-    """What a target promises about repeats. Its address and secret belong to the tenant, not to the release."""
+    """What a target promises about repeats. Its address and secret belong to the tenant, not to the release.
+
+    ``honours_keys``: it applies a key once, and knows it again for ``key_ttl_seconds`` from its first attempt on.
+    ``timeout_seconds`` is how long one attempt may take; what has not been applied a moment later never will be.
+    """
 
     name: Name
     honours_keys: bool = False
-    key_ttl_seconds: int = Field(default=86_400, gt=0)
+    key_ttl_seconds: int = Field(default=86_400, gt=0, le=3_155_760_000)
     timeout_seconds: float = Field(default=10.0, gt=0, le=270)
     max_attempts: int = Field(default=5, ge=1, le=20)
+    probe_path: str | None = Field(
+        default=None, pattern=r"^/[!-~]*\{key\}[!-~]*$", exclude_if=lambda value: value is None
+    )
+    """Where ``GET`` tells what became of an idempotency key: 200 it was applied, 404 it was not, else unknown.
+
+    A 404 is believed while the target still keeps the key (``key_ttl_seconds``).
+
+    Left out of the release's digest where it is not used, as every field that is added to a document must be: the
+    same document has the same digest in every version of Interlock.
+    """
 
 
 class ActionTemplate(Frozen):

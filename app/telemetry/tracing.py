@@ -136,6 +136,13 @@ def begin(
     return OpenSpan(_start(name, keys, _parent_context(parent), attributes, ()))
 
 
+def begin_trace(
+    name: str, keys: Keys, *, links: Sequence[str] = (), attributes: Attributes | None = None
+) -> OpenSpan:
+    """The first span of a trace of its own, whatever is current, linked to what caused it."""
+    return OpenSpan(_start(name, keys, context.Context(), attributes, links))
+
+
 def record(
     name: str,
     keys: Keys,
