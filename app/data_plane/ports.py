@@ -5,11 +5,13 @@ Everything is set-based: one call carries a batch, one batch is one commit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from app.data_plane.dead_letters.letters import DeadLetterRow
+from app.data_plane.replay.register import Beginning, ReplayEnd
 from app.kernel.facts import AnyFact, Recorded
 from app.kernel.release import Channel, Release
 from interlock.canonical import JsonObject, JsonValue
@@ -24,7 +26,9 @@ class Queue(StrEnum):
     AGENT_RUNS = "agent_runs"
     AGGREGATION = "aggregation"
     DISPATCH = "dispatch"
+    REPLAY = "replay"
     MAINTENANCE = "maintenance"
+    DEAD_LETTER = "dead_letter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class Acceptance:
 
     outcome: Outcome
     orchestration_ids: tuple[str, ...]
+    removed: bool = False
+    """It was accepted before, and retention has removed its orchestrations since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,12 @@ class NewStep:
     """How many members must be final before the step is due; with none it is due at once."""
     parent_id: str | None = None
     """The step that counts this one among its members."""
+    due_in_seconds: float = 0.0
+    """When it is due, if it waits for no member."""
+
+
+ALONE_AFTER = 2
+"""A step that came to nothing so often is claimed alone from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,15 @@ class Claim:
     parent_id: str | None
     fence: int
     attempt: int
+    """Counts the claims of this step."""
+    lapses: int = 0
+    """How many of them ended without a result: the worker died, was too slow, or met a defect."""
+    lease_seconds: float = 30.0
+
+
+def may_be_more(claims: Sequence[Claim], most: int) -> bool:
+    """Whether more may be due than this claim took: it is full, or of a step that is claimed alone."""
+    return len(claims) == most or any(claim.lapses >= ALONE_AFTER for claim in claims)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +142,8 @@ class History:
     facts: tuple[Recorded, ...]
     head_seq: int
     """Number of facts in the chain."""
+    readable: bool = True
+    """False when a newer version of Interlock wrote a fact that this one does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +171,15 @@ class Change:
     contents: Mapping[str, bytes] = field(default_factory=dict)
     """Digest to bytes, for the payload store."""
     new_steps: tuple[NewStep, ...] = ()
+    reopen: tuple[NewStep, ...] = ()
+    """Steps that are to be done as if they were new, whatever became of them; who holds one now has lost it."""
+    begins: Beginning | None = None
+    """An orchestration that is started besides; its first step is among the new ones."""
+    ends_replay: ReplayEnd | None = None
     settle: Literal["finish", "keep", "retry"] = "finish"
     retry_in_seconds: float = 0.0
+    lapsed: bool = False
+    """With ``retry``: this claim came to nothing, and counts towards giving up."""
     withdraw: tuple[str, ...] = ()
     """Open steps that are over without being done, as those of a cancelled orchestration."""
     status: Literal["running", "waiting_for_release"] = "running"
@@ -192,15 +222,29 @@ class Store(Protocol):
         step_ids: Sequence[str] = (),
         orchestration_ids: Sequence[str] = (),
     ) -> list[Claim]:
-        """Lease due steps, fairly by tenant; with ids, only those of them that are due."""
+        """Lease due steps, fairly by tenant; with ids, only those of them that are due.
+
+        A step that came to nothing twice is leased alone, and never by its id among others: what ends its worker
+        takes no other step with it a third time.
+        """
+        ...
+
+    def give_back(self, worker: str, *, in_seconds: float, lapsed: bool) -> int:
+        """End the leases that ``worker`` still holds: due again in so many seconds; returns how many there were."""
+        ...
+
+    def end_lost_leases(self) -> int:
+        """Make due what is leased to workers that are gone; returns how many steps that were."""
         ...
 
     def histories(self, tenants: Sequence[str], orchestration_ids: Sequence[str]) -> dict[str, History]:
         """The recorded histories, by orchestration id."""
         ...
 
-    def run_chains(self, tenants: Sequence[str], run_ids: Sequence[str]) -> dict[str, tuple[Recorded, ...]]:
-        """The facts of runs, by run id; a run without facts is absent."""
+    def run_chains(
+        self, tenants: Sequence[str], run_ids: Sequence[str]
+    ) -> dict[str, tuple[Recorded, ...] | None]:
+        """The facts of runs, by run id: a run without facts is absent, None is what a newer version wrote."""
         ...
 
     def chain_hashes(self, tenants: Sequence[str], chain_ids: Sequence[str]) -> dict[str, str]:
@@ -217,6 +261,35 @@ class Store(Protocol):
 
     def overdue(self) -> dict[Queue, int]:
         """How many steps are due and unclaimed, by queue (counted up to 1,000 each); none while another asks this."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepOwner:
+    """Whose a step is, as the work index says; for an orchestration that was asked about, without a step."""
+
+    tenant_id: str
+    orchestration_id: str
+    event_id: str
+    workflow: str
+    step_id: str = ""
+
+
+class DeadLetters(Protocol):
+    """The dead letters that come from messages. Those that come from facts are written with them, by ``commit``."""
+
+    def owners(self, names: Collection[str]) -> dict[str, StepOwner]:
+        """Whose these steps and orchestrations are, by name; what the work index does not know is absent."""
+        ...
+
+    def report(self, rows: Sequence[DeadLetterRow]) -> None:
+        """Record rows in one commit, no two with the same id; one that is there is repeated and opened again."""
+        ...
+
+    def dead_letters(
+        self, tenants: Sequence[str], orchestration_ids: Sequence[str]
+    ) -> tuple[DeadLetterRow, ...]:
+        """The dead letters of these orchestrations, the oldest first."""
         ...
 
 
@@ -377,9 +450,43 @@ class Receipt:
     retry_after_seconds: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One question to a target: what became of an action's key."""
+
+    tenant_id: str
+    target: str
+    action_id: str
+    orchestration_id: str
+    event_id: str
+    idempotency_key: str
+    path: str
+    """The target's ``probe_path``: ``{key}`` stands for the key."""
+    timeout_seconds: float
+    traceparent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer:
+    """What a target said: 200 it was applied, 404 it was not, and everything else leaves it unknown."""
+
+    answer: Literal["applied", "not_applied", "unknown"]
+    http_status: int = 0
+    body: bytes = b""
+    reason: str = ""
+    retry_after_seconds: float | None = None
+
+
 class Targets(Protocol):
     """The writing side: the only way to an effect."""
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> list[Receipt]:
-        """One receipt for each delivery, in order; never raises for what a target did."""
+        """One receipt for each delivery, in order; never raises for what a target did.
+
+        Nothing is sent any more once a delivery's ``timeout_seconds`` have passed since the call.
+        """
+        ...
+
+    async def probe(self, probes: Sequence[Probe]) -> list[ProbeAnswer]:
+        """One answer for each question, in order; asking changes nothing, and never raises for what a target did."""
         ...

@@ -11,12 +11,15 @@ from dataclasses import dataclass, replace
 from app.kernel.facts import (
     ActionAuthorised,
     ActionDenied,
+    ActionSettled,
     DecisionMade,
     DeliveryConfirmed,
     DeliveryFailed,
     DeliveryInDoubt,
+    DeliveryProbed,
     DeliveryRetried,
     DeliveryStarted,
+    OrchestrationResumed,
     Recorded,
 )
 
@@ -118,7 +121,23 @@ def action_change(recorded: Recorded) -> ActionChange | None:
             return ActionChange(action, "failed", attempt, reason=reason)
         case DeliveryInDoubt(action_id=action, attempt=attempt, reason=reason):
             return ActionChange(action, "in_doubt", attempt, reason=reason)
+        case DeliveryProbed(answer="unknown"):
+            return None
+        case DeliveryProbed(action_id=action, attempt=attempt, answer=answer, receipt_digest=receipt):
+            reason = f"{_WHAT_WAS_SAID[answer]}, says its target"
+            return ActionChange(action, "settled", attempt, receipt_digest=receipt, reason=reason)
+        case ActionSettled(action_id=action, attempt=attempt, applied=applied, actor=actor):
+            said = _WHAT_WAS_SAID["applied" if applied else "not_applied"]
+            return ActionChange(action, "settled", attempt, reason=f"{said}, says {actor}")
     return None
+
+
+_WHAT_WAS_SAID = {"applied": "it was applied", "not_applied": "it was not applied"}
+
+
+def retaken(row: ActionRow) -> ActionRow:
+    """The action when its orchestration is resumed: one that gave up is permitted again."""
+    return replace(row, state="authorised") if row.state == "failed" else row
 
 
 def read_model(facts: Iterable[Recorded]) -> ReadModel:
@@ -127,6 +146,8 @@ def read_model(facts: Iterable[Recorded]) -> ReadModel:
     actions: dict[str, ActionRow] = {}
     for recorded in facts:
         decision = decision_row(recorded) or decision
+        if isinstance(recorded.fact, OrchestrationResumed):
+            actions = {key: retaken(row) for key, row in actions.items()}
         if (row := action_row(recorded)) is not None:
             actions[row.action_id] = row
         if (change := action_change(recorded)) is not None and change.action_id in actions:

@@ -7,10 +7,12 @@ import logging
 
 from app.data_plane.agent_runs.prompts import prompt_bytes
 from app.data_plane.agent_runs.run import Run
-from app.data_plane.ports import ModelAnswer, ModelRequest, Providers
+from app.data_plane.ports import ModelAnswer, ModelRequest, Providers, Queue
+from app.kernel import fault_points
 from app.kernel.clock import Clock, to_text
 from app.kernel.errors import Fate, InterlockError
 from app.kernel.facts import ModelAnswered, ModelAsked, ModelFailed
+from app.kernel.fault_points import FaultPoint
 from app.telemetry import tracing
 
 _log = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class Asker:
             prompt_digest=run.contents.add_bytes(prompt_bytes(request)),
         )
         started = self._clock.now()
+        fault_points.reached(FaultPoint.BEFORE_EFFECT, Queue.AGENT_RUNS)
         try:
             async with asyncio.timeout(request.timeout_seconds):
                 answer = await self._providers.open(run.state.release, name).ask(request)

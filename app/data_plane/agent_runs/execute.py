@@ -7,16 +7,19 @@ one shares a commit with the interpretation, as asking it again loses nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from app.data_plane.agent_runs import observing
 from app.data_plane.agent_runs.asking import Asker
 from app.data_plane.agent_runs.in_flight import InFlight, Room
-from app.data_plane.agent_runs.run import Run, change, interpret, resume
+from app.data_plane.agent_runs.run import Run, change, interpret, is_final, resume
+from app.data_plane.orchestration.holding import hold
 from app.data_plane.orchestration.observing import batch
 from app.data_plane.orchestration.recorder import Loaded, Recorder, wait_for_release
-from app.data_plane.ports import Carrier, Change, Claim, Queue, Store, Verdict
+from app.data_plane.ports import Carrier, Change, Claim, Queue, Store, Verdict, may_be_more
+from app.kernel import fault_points
 from app.kernel.facts import ModelAnswered, Recorded
+from app.kernel.fault_points import FaultPoint
 
 
 class Runner:
@@ -71,7 +74,7 @@ class Runner:
                 done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
                 # A straggler keeps its own place and no other.
                 await room.keep(len(asking))
-                failed += await asyncio.to_thread(self._record, [task.result() for task in done])
+                failed += await self._record([task.result() for task in done])
         finally:
             for task in asking:
                 task.cancel()
@@ -79,7 +82,7 @@ class Runner:
 
     def _claim(self, worker: str, run_ids: tuple[str, ...], most: int) -> list[Claim]:
         claims = self._store.claim(Queue.AGENT_RUNS, limit=most, worker=worker, step_ids=run_ids)
-        if not run_ids and len(claims) == most:
+        if not run_ids and may_be_more(claims, most):
             self._carrier.ring(Queue.AGENT_RUNS)
         return claims
 
@@ -90,33 +93,37 @@ class Runner:
     def _prepare(self, claims: Sequence[Claim], loaded: Mapping[str, Loaded]) -> list[Run]:
         """Read what the runs need, and settle those that are not to be asked."""
         tenants = sorted({claim.tenant_id for claim in claims})
-        chains = self._store.run_chains(tenants, [claim.step_id for claim in claims if claim.attempt > 1])
-        answers = self._store.contents(tenants, _answers(chains))
+        # A step that was done again begins to count its attempts anew; its fence tells that it was held before.
+        chains = self._store.run_chains(tenants, [claim.step_id for claim in claims if claim.fence > 1])
+        answers = self._store.contents(tenants, _answers(chain or () for chain in chains.values()))
         runs: list[Run] = []
         settled: list[Change] = []
         for claim in claims:
-            one = loaded.get(claim.orchestration_id)
-            if one is None:
+            one, chain = loaded.get(claim.orchestration_id), chains.get(claim.step_id, ())
+            if one is None or chain is None:
                 settled.append(wait_for_release(claim))
-            elif one.state.closed is not None:
+            elif one.state.closed is not None or is_final(chain):
                 settled.append(Change(claim.tenant_id, claim.orchestration_id, claim))
             else:
-                runs.append(resume(claim, one, chains.get(claim.step_id, ()), answers))
-        self._store.commit(settled)
+                runs.append(resume(claim, one, chain, answers))
+        self._recorder.tell(self._store.commit(settled))
         return runs
 
-    def _record(self, runs: Sequence[Run]) -> int:
+    async def _record(self, runs: Sequence[Run]) -> int:
         """Record answers, then what they mean; returns how many runs ended without a proposal."""
+        fault_points.reached(FaultPoint.AFTER_EFFECT_BEFORE_RECORD, Queue.AGENT_RUNS)
         urgent = [run for run in runs if run.recording_is_urgent and run.facts]
         if urgent:
-            self._store.commit([change(run, settle_it=False) for run in urgent])
+            await hold(lambda: self._store.commit([change(run, settle_it=False) for run in urgent]))
             for run in urgent:
                 run.recorded += len(run.facts)
                 run.facts = []
                 run.contents.added.clear()
-        failed = sum(not interpret(run) for run in runs)
-        committed = self._store.commit([change(run, settle_it=True) for run in runs])
-        self._recorder.tell(committed)
+        failed = await asyncio.to_thread(_interpret, runs)
+        committed = await hold(lambda: self._store.commit([change(run, settle_it=True) for run in runs]))
+        fault_points.reached(FaultPoint.AFTER_RECORD, Queue.AGENT_RUNS)
+        await asyncio.to_thread(self._recorder.tell, committed)
+        fault_points.reached(FaultPoint.AFTER_PUBLISH, Queue.AGENT_RUNS)
         outcomes = zip(runs, committed.verdicts, strict=True)
         observing.final(
             (run.watched, run.facts[-1]) for run, verdict in outcomes if verdict is Verdict.RECORDED
@@ -124,10 +131,14 @@ class Runner:
         return failed
 
 
-def _answers(chains: Mapping[str, tuple[Recorded, ...]]) -> list[str]:
+def _interpret(runs: Sequence[Run]) -> int:
+    return sum(not interpret(run) for run in runs)
+
+
+def _answers(chains: Iterable[Sequence[Recorded]]) -> list[str]:
     return [
         recorded.fact.answer_digest
-        for chain in chains.values()
+        for chain in chains
         for recorded in chain
         if isinstance(recorded.fact, ModelAnswered)
     ]

@@ -9,10 +9,18 @@ from app.data_plane.agent_runs import observing
 from app.data_plane.agent_runs.proposals import PARSER, Proposal, read_answer
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import ExpressionError
-from app.data_plane.orchestration.recorder import MOST_ATTEMPTS, Loaded
+from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import Append, Change, Claim
-from app.kernel.facts import AnyFact, ModelAnswered, ModelAsked, ProposalMade, Recorded, RunFailed
+from app.kernel.facts import (
+    AnyFact,
+    ModelAnswered,
+    ModelAsked,
+    ProposalMade,
+    Recorded,
+    RunFailed,
+    StepLapsed,
+)
 from app.kernel.release import AgentBundle, Stage
 from app.telemetry.tracing import Keys
 from interlock.canonical import JsonObject, JsonValue
@@ -54,14 +62,24 @@ def resume(claim: Claim, loaded: Loaded, chain: Sequence[Recorded], answers: Map
         contents=Contents({}),
         watched=_watched(claim, loaded),
     )
-    if claim.attempt > MOST_ATTEMPTS:
+    if claim.lapses >= MOST_LAPSES:
         # Whoever began it never came back, time and again: it may be what ends its workers.
-        run.failure, run.detail = "gave_up", f"begun {claim.attempt - 1} times and never finished"
+        run.failure, run.detail = "gave_up", f"begun {claim.lapses} times and never finished"
+    told = 0
     for recorded in chain:
         run.asked += isinstance(recorded.fact, ModelAsked)
+        if isinstance(recorded.fact, StepLapsed):
+            told = recorded.fact.lapses
         if isinstance(recorded.fact, ModelAnswered):
             run.answer = answers[recorded.fact.answer_digest].decode()
+    if claim.lapses > told:
+        run.facts.append(StepLapsed(step_id=claim.step_id, queue=claim.queue.value, lapses=claim.lapses))
     return run
+
+
+def is_final(chain: Sequence[Recorded]) -> bool:
+    """Whether the run ended already: nothing is asked or recorded any more."""
+    return any(isinstance(recorded.fact, (ProposalMade, RunFailed)) for recorded in chain)
 
 
 def interpret(run: Run) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from app.data_plane.orchestration import observing
-from app.data_plane.orchestration.recorder import Loaded, Plan, Recorder, Work
-from app.data_plane.ports import Carrier, Claim, Queue, Store
+from app.data_plane.orchestration.recorder import Loaded, NewerVersionError, Plan, Recorder, Work
+from app.data_plane.ports import Carrier, Claim, Queue, Store, may_be_more
 from app.kernel.facts import ProposalMade, Recorded, RunFailed, RunFolded
 from app.telemetry import tracing
 from interlock.identity import run_id
@@ -29,7 +29,7 @@ class Aggregator:
             worker=worker,
             step_ids=step_ids,
         )
-        if not step_ids and len(claims) == self._batch_size:
+        if not step_ids and may_be_more(claims, self._batch_size):
             self._carrier.ring(Queue.AGGREGATION)
         if not claims:
             return 0
@@ -57,18 +57,18 @@ def _members(claim: Claim, loaded: Mapping[str, Loaded]) -> dict[str, str]:
     return {agent: run_id(claim.orchestration_id, claim.stage, agent) for agent in agents}
 
 
-def _proposals(chains: Mapping[str, tuple[Recorded, ...]]) -> list[str]:
+def _proposals(chains: Mapping[str, tuple[Recorded, ...] | None]) -> list[str]:
     return [
         recorded.fact.proposal_digest
         for chain in chains.values()
-        for recorded in chain
+        for recorded in chain or ()
         if isinstance(recorded.fact, ProposalMade)
     ]
 
 
 def _work(
     claim: Claim,
-    chains: Mapping[str, tuple[Recorded, ...]],
+    chains: Mapping[str, tuple[Recorded, ...] | None],
     hashes: Mapping[str, str],
     proposals: Mapping[str, bytes],
 ) -> Work:
@@ -76,7 +76,10 @@ def _work(
         facts: list[RunFolded] = []
         contents: dict[str, bytes] = {}
         for agent, run in _members(claim, {claim.orchestration_id: loaded}).items():
-            folded = fold_run(claim.stage, agent, run, chains.get(run, ()), hashes.get(run, ""))
+            chain = chains.get(run, ())
+            if chain is None:
+                raise NewerVersionError(run)
+            folded = fold_run(claim.stage, agent, run, chain, hashes.get(run, ""))
             facts.append(folded)
             if folded.proposal_digest is not None:
                 contents[folded.proposal_digest] = proposals[folded.proposal_digest]

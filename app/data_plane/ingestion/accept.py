@@ -24,7 +24,9 @@ from app.data_plane.ports import (
     Releases,
     Store,
 )
+from app.kernel import fault_points
 from app.kernel.errors import InterlockError, PermanentError
+from app.kernel.fault_points import FaultPoint
 from app.telemetry import tracing
 from app.telemetry.logs import get_logger
 from app.telemetry.tracing import OpenSpan
@@ -100,12 +102,15 @@ class IngestionService:
         Raises:
             TransientError: the store is not there; sending the whole batch again is harmless.
         """
+        fault_points.reached(FaultPoint.AFTER_RECEIVE, Queue.INGESTION)
         table = self._releases.routes()
         prepared = [_try_to_prepare(submission, table) for submission in submissions]
         asked = [item for item in prepared if isinstance(item, _Prepared)]
         recorded = self._record(asked)
+        fault_points.reached(FaultPoint.AFTER_RECORD, Queue.INGESTION)
         if any(answer.outcome is Outcome.ACCEPTED for answer in recorded):
             self._ring()
+        fault_points.reached(FaultPoint.AFTER_PUBLISH, Queue.INGESTION)
         for item, found in zip(asked, recorded, strict=True):
             if found.outcome is Outcome.ACCEPTED:
                 observing.accepted(item.spans)
@@ -113,6 +118,7 @@ class IngestionService:
         results = [_answer(item, next(answers)) if isinstance(item, _Prepared) else item for item in prepared]
         for submission, result in zip(submissions, results, strict=True):
             _tell(submission.envelope, result)
+        fault_points.reached(FaultPoint.AFTER_RECORD_BEFORE_ACK, Queue.INGESTION)
         return results
 
     def _record(self, prepared: Sequence[_Prepared]) -> list[Acceptance]:
@@ -213,7 +219,7 @@ def _answer(item: _Prepared, recorded: Acceptance) -> Accepted | PermanentError:
             "An event with this source and id was accepted before, with another type or other data.",
             "Give a new event a new id; send an old one again as it was.",
         )
-    if recorded.outcome is Outcome.DUPLICATE and workflow is not None:
+    if recorded.outcome is Outcome.DUPLICATE and workflow is not None and not recorded.removed:
         promised = orchestration_id(event.tenant_id, event.source, event.event_id, workflow)
         if promised not in recorded.orchestration_ids:
             return RoutedElsewhereError(

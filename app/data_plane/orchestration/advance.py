@@ -8,7 +8,7 @@ from app.data_plane.expressions import ExpressionError, Scope
 from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.decide import TakeSnapshot, outstanding
 from app.data_plane.orchestration.recorder import Loaded, Plan, Recorder, Work
-from app.data_plane.ports import Carrier, Claim, LookupRequest, Lookups, Queue, Store
+from app.data_plane.ports import Carrier, Claim, LookupRequest, Lookups, Queue, Store, may_be_more
 from app.kernel.facts import SnapshotTaken
 from app.telemetry import tracing
 from interlock.canonical import JsonValue, canonical_bytes, digest_bytes
@@ -31,7 +31,7 @@ class Advancer:
         claims = self._store.claim(
             Queue.ORCHESTRATION, limit=self._batch_size, worker=worker, step_ids=step_ids
         )
-        if len(claims) == self._batch_size:
+        if may_be_more(claims, self._batch_size):
             # More may be due than one batch: another worker need not wait for this one.
             self._carrier.ring(Queue.ORCHESTRATION)
         if not claims:

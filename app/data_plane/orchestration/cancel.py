@@ -25,6 +25,8 @@ class Foreseen:
     stays_unsent: tuple[str, ...]
     waited_for: tuple[str, ...]
     """On their way to a target: the orchestration closes when their outcome is known."""
+    in_doubt: tuple[str, ...]
+    """They may have been applied, and nobody will find out: nothing follows a cancelled orchestration."""
     confirmed: tuple[str, ...]
     withdrawn_steps: tuple[str, ...]
 
@@ -54,11 +56,14 @@ def foresee(state: OrchestrationState, open_steps: Sequence[str]) -> Foreseen:
         )
     by_status: dict[str, list[str]] = {}
     for action in state.actions_by_id.values():
-        by_status.setdefault(action.status, []).append(action.proposed.name)
+        between_attempts = action.status == "authorised" and action.ambiguous
+        status = "in_doubt" if between_attempts else action.status
+        by_status.setdefault(status, []).append(action.proposed.name)
     sending = {key for key, action in state.actions_by_id.items() if action.status == "sending"}
     return Foreseen(
         stays_unsent=tuple(by_status.get("authorised", ())),
         waited_for=tuple(by_status.get("sending", ())),
+        in_doubt=tuple(by_status.get("in_doubt", ())),
         confirmed=tuple(by_status.get("confirmed", ())),
         withdrawn_steps=tuple(step for step in open_steps if step not in sending),
     )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.data_plane.orchestration.state import (
-    SETTLED_ACTION,
     OrchestrationState,
     evolve,
+    is_over,
     ready,
 )
 from app.kernel.facts import TERMINAL, AnyFact
@@ -116,8 +116,8 @@ def _towards_a_decision(state: OrchestrationState) -> tuple[Command, ...]:
 
 def _towards_the_end(state: OrchestrationState) -> tuple[Command, ...]:
     actions = state.actions_by_id
-    if all(action.status in SETTLED_ACTION for action in actions.values()):
-        gave_up = sorted(key for key, action in actions.items() if action.status in {"failed", "in_doubt"})
+    if all(is_over(state, action) for action in actions.values()):
+        gave_up = [key for key, action in actions.items() if action.gave_up]
         if gave_up:
             return (Close("dead_lettered", f"{len(gave_up)} of {len(actions)} actions gave up"),)
         return (Close("completed", "decided, and every permitted action is confirmed"),)

@@ -14,11 +14,13 @@ from app.data_plane.orchestration.recorder import Loaded, Recorded
 from app.data_plane.ports import Queue, Verdict
 from app.kernel.facts import (
     ActionDenied,
+    ActionSettled,
     AnyFact,
     DecisionMade,
     DeliveryConfirmed,
     DeliveryFailed,
     DeliveryInDoubt,
+    DeliveryProbed,
     DeliveryRetried,
     OrchestrationClosed,
     OrchestrationStarted,
@@ -128,6 +130,8 @@ _LINES = {
     "delivery_retried": (logging.WARNING, "delivery will be tried again"),
     "delivery_failed": (logging.WARNING, "delivery failed"),
     "delivery_in_doubt": (logging.WARNING, "delivery in doubt"),
+    "delivery_probed": (logging.INFO, "target asked what became of an action"),
+    "action_settled": (logging.INFO, "action settled by a person"),
 }
 
 
@@ -148,6 +152,10 @@ def _values(fact: AnyFact) -> dict[str, str | int | bool]:
             return {"action_id": fact.action_id, "attempt": fact.attempt, "http_status": fact.http_status}
         case DeliveryRetried() | DeliveryFailed() | DeliveryInDoubt():
             return {"action_id": fact.action_id, "attempt": fact.attempt}
+        case DeliveryProbed():
+            return {"action_id": fact.action_id, "probe": fact.probe, "answer": fact.answer}
+        case ActionSettled():
+            return {"action_id": fact.action_id, "applied": fact.applied, "actor": fact.actor}
         case StageDecided():
             return {"stage": fact.stage, "rule": fact.rule, "degraded": fact.degraded}
     return {}

@@ -1,4 +1,7 @@
-"""The reconciler: whatever is overdue is rung for again. It rings doorbells and never republishes ids."""
+"""The reconciler: leases of dead workers end, and whatever is overdue is rung for again.
+
+It rings doorbells and never republishes ids.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ class Reconciler:
 
     def reconcile(self) -> dict[Queue, int]:
         """Ring for every queue with overdue steps; returns how many there were, counted up to 1,000 each."""
+        self._store.end_lost_leases()
         overdue = self._store.overdue()
         for queue in overdue:
             self._carrier.ring(queue)

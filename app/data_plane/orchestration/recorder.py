@@ -7,15 +7,16 @@ decided again; the rest of the batch is not touched by it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import Scope
-from app.data_plane.orchestration.progress import Progress, progress, scope
+from app.data_plane.orchestration.progress import progress, scope
 from app.data_plane.orchestration.state import OrchestrationState, fold, initial
+from app.data_plane.orchestration.steps import called_for
 from app.data_plane.ports import (
     Append,
     Carrier,
@@ -30,22 +31,40 @@ from app.data_plane.ports import (
     Store,
     Verdict,
 )
+from app.data_plane.replay.register import ReplayEnd
+from app.kernel import fault_points
 from app.kernel.errors import InterlockError, PermanentError, TransientError
-from app.kernel.facts import ActionAuthorised, AnyFact, DeliveryInDoubt, StageStarted, StepGaveUp
+from app.kernel.facts import (
+    AnyFact,
+    DeliveryInDoubt,
+    StageStarted,
+    StepGaveUp,
+    StepLapsed,
+)
+from app.kernel.fault_points import FaultPoint
 from app.kernel.release import Release
-from interlock.identity import aggregation_id, run_id
 
 _log = logging.getLogger(__name__)
 
 MOST_ROUNDS = 64
 """How often one batch is decided again because others wrote to the same orchestrations."""
 
-MOST_ATTEMPTS = 5
-"""How often a step is tried that cannot be done, before it gives up."""
+MOST_LAPSES = 5
+"""How often a step may come to nothing (its worker died, was too slow, or met a defect) before it gives up."""
 
 RELEASE_RETRY_SECONDS = 5.0
 
-RUN_LEASE_MARGIN_SECONDS = 15.0
+
+class NewerVersionError(TransientError):
+    """A newer version of Interlock wrote facts that this one does not know: its workers do the step."""
+
+    code = "newer_version"
+
+    def __init__(self, chain_id: str) -> None:
+        super().__init__(
+            f"{chain_id} holds facts that this version of Interlock does not know.",
+            "Workers of the newer version go on with it; deploy it everywhere.",
+        )
 
 
 @dataclass(frozen=True)
@@ -71,6 +90,8 @@ class Plan:
     settle: Literal["finish", "keep", "retry"] = "finish"
     retry_in_seconds: float = 0.0
     withdraw: tuple[str, ...] = ()
+    reopen: tuple[NewStep, ...] = ()
+    ends_replay: ReplayEnd | None = None
 
 
 Planner = Callable[[Loaded], Plan]
@@ -126,7 +147,7 @@ class Recorder:
         histories = self._store.histories(tenants, orchestration_ids)
         folded: dict[str, tuple[History, OrchestrationState]] = {}
         for key, history in histories.items():
-            release = self._release(history.release)
+            release = self._release(history.release) if history.readable else None
             if release is not None:
                 empty = initial(key, history.tenant_id, release)
                 folded[key] = (history, fold(empty, history.facts))
@@ -155,9 +176,11 @@ class Recorder:
                     pending.append((position, work))
                 else:
                     outcomes[position] = Recorded(work, verdict, draft.facts, draft.after)
+            fault_points.reached(FaultPoint.AFTER_RECORD, _queue(works))
             self._carry_on([draft for (_, _, draft), v in zip(drafts, committed.verdicts, strict=True)
                             if v is Verdict.RECORDED])  # fmt: skip
             self.tell(committed)
+            fault_points.reached(FaultPoint.AFTER_PUBLISH, _queue(works))
             if not pending:
                 break
         if not pending:
@@ -183,9 +206,11 @@ class Recorder:
     def _carry_on(self, drafts: Sequence[_Draft]) -> None:
         for canvas in _canvases(drafts):
             self._carrier.publish(canvas)
-        steps = (step for draft in drafts for step in draft.change.new_steps)
-        if self._shortcut and any(step.queue is Queue.DISPATCH for step in steps):
-            self._carrier.ring(Queue.DISPATCH)
+        changes = [draft.change for draft in drafts]
+        new = {step.queue for change in changes for step in change.new_steps if step.queue is Queue.DISPATCH}
+        reopened = {step.queue for change in changes for step in change.reopen if not step.open_members}
+        for queue in sorted(new | reopened if self._shortcut else ()):
+            self._carrier.ring(queue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +240,21 @@ def needed_contents(state: OrchestrationState) -> set[str]:
     return digests
 
 
+def _queue(works: Sequence[Work]) -> str:
+    return next((work.claim.queue.value for work in works if work.claim is not None), "")
+
+
 def _draft_or_set_aside(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
     """The boundary: one orchestration that cannot be carried on keeps none of its batch from it."""
+    found = loaded.get(work.orchestration_id)
+    if work.claim is not None and work.claim.lapses >= MOST_LAPSES and found is not None:
+        return _give_up(work, work.claim, found, "lost_worker", work.claim.lapses)
     try:
         return _draft(work, loaded)
+    except NewerVersionError:
+        if work.claim is None:
+            raise
+        return _Draft(wait_for_release(work.claim), (), None)
     except Exception as error:
         if work.claim is None:
             raise
@@ -229,23 +265,32 @@ def _draft_or_set_aside(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
 
 def _set_aside(work: Work, claim: Claim, found: Loaded, code: str) -> _Draft:
     """Try the step again later; when it was tried often enough, it gives up."""
-    if claim.attempt < MOST_ATTEMPTS:
-        change = Change(
-            tenant_id=work.tenant_id,
-            orchestration_id=work.orchestration_id,
-            claim=claim,
-            settle="retry",
-            retry_in_seconds=2.0**claim.attempt,
-        )
-        return _Draft(change, (), found)
+    lapses = claim.lapses + 1
+    if lapses >= MOST_LAPSES:
+        return _give_up(work, claim, found, code, lapses)
+    change = Change(
+        tenant_id=work.tenant_id,
+        orchestration_id=work.orchestration_id,
+        claim=claim,
+        settle="retry",
+        retry_in_seconds=2.0**lapses,
+        lapsed=True,
+    )
+    return _Draft(change, (), found)
+
+
+def _give_up(work: Work, claim: Claim, found: Loaded, code: str, lapses: int) -> _Draft:
+    """The step is tried no more, and the orchestration ends for a person to look at."""
+    if claim.queue is Queue.REPLAY:
+        # Only the replay gives up: what it is about stays as it is.
+        end = ReplayEnd(claim.step_id, "failed", f"{code}: it was tried {lapses} times")
+        return _draft(replace(work, plan=lambda _: Plan(ends_replay=end)), {work.orchestration_id: found})
     facts: list[AnyFact] = []
     action = found.state.actions_by_id.get(claim.step_id)
     if action is not None and action.status == "sending":
         reason = "its step gave up while an attempt was under way"
         facts.append(DeliveryInDoubt(action_id=claim.step_id, attempt=action.attempts, reason=reason))
-    facts.append(
-        StepGaveUp(step_id=claim.step_id, queue=claim.queue.value, code=code, attempts=claim.attempt)
-    )
+    facts.append(StepGaveUp(step_id=claim.step_id, queue=claim.queue.value, code=code, attempts=lapses))
     return _draft(replace(work, plan=lambda _: Plan(tuple(facts))), {work.orchestration_id: found})
 
 
@@ -263,11 +308,11 @@ def _draft(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
     state = found.state
     facts: list[AnyFact] = []
     steps: list[NewStep] = []
-    for fact in plan.facts:
+    for fact in (*_lapse(work.claim, found.state), *plan.facts):
         step = progress(state, fact, contents)
         state = step.state
         facts += step.facts
-        steps += _new_steps(work, step)
+        steps += called_for(state, step.facts)
     change = Change(
         tenant_id=work.tenant_id,
         orchestration_id=work.orchestration_id,
@@ -278,9 +323,18 @@ def _draft(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
         settle=plan.settle,
         retry_in_seconds=plan.retry_in_seconds,
         withdraw=plan.withdraw,
+        reopen=plan.reopen,
+        ends_replay=plan.ends_replay,
     )
     history = replace(found.history, head_seq=found.history.head_seq + len(facts))
     return _Draft(change, tuple(facts), Loaded(history, state, Contents(contents.all())))
+
+
+def _lapse(claim: Claim | None, state: OrchestrationState) -> tuple[StepLapsed, ...]:
+    """That the claims before this one came to nothing, if it is not recorded yet."""
+    if claim is None or claim.lapses <= (state.lapses or {}).get(claim.step_id, 0):
+        return ()
+    return (StepLapsed(step_id=claim.step_id, queue=claim.queue.value, lapses=claim.lapses),)
 
 
 def wait_for_release(claim: Claim) -> Change:
@@ -293,50 +347,6 @@ def wait_for_release(claim: Claim) -> Change:
         retry_in_seconds=RELEASE_RETRY_SECONDS,
         status="waiting_for_release",
     )
-
-
-def _new_steps(work: Work, step: Progress) -> list[NewStep]:
-    steps: list[NewStep] = []
-    for fact in step.facts:
-        if isinstance(fact, StageStarted):
-            steps += _stage_steps(work, step.state.release, fact)
-        elif isinstance(fact, ActionAuthorised):
-            target = step.state.release.target(fact.target)
-            steps.append(
-                NewStep(
-                    fact.action_id,
-                    work.tenant_id,
-                    work.orchestration_id,
-                    Queue.DISPATCH,
-                    subject=fact.target,
-                    lease_seconds=target.timeout_seconds + RUN_LEASE_MARGIN_SECONDS,
-                )
-            )
-    return steps
-
-
-def _stage_steps(work: Work, release: Release, fact: StageStarted) -> Iterable[NewStep]:
-    parent = aggregation_id(work.orchestration_id, fact.stage)
-    limit = release.template.stage(fact.stage).timeout_seconds
-    yield NewStep(
-        parent,
-        work.tenant_id,
-        work.orchestration_id,
-        Queue.AGGREGATION,
-        stage=fact.stage,
-        open_members=len(fact.agents),
-    )
-    for agent in fact.agents:
-        yield NewStep(
-            run_id(work.orchestration_id, fact.stage, agent),
-            work.tenant_id,
-            work.orchestration_id,
-            Queue.AGENT_RUNS,
-            stage=fact.stage,
-            subject=agent,
-            lease_seconds=limit + RUN_LEASE_MARGIN_SECONDS,
-            parent_id=parent,
-        )
 
 
 def _canvases(drafts: Sequence[_Draft]) -> list[StageCanvas]:

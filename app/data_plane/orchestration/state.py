@@ -7,21 +7,24 @@ nothing. So any order, repetition and loss of facts ends in a valid state.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from app.kernel.facts import (
     TERMINAL,
     ActionAuthorised,
     ActionDenied,
+    ActionSettled,
     AnyFact,
     CancelRequested,
     DecisionMade,
     DeliveryConfirmed,
     DeliveryFailed,
     DeliveryInDoubt,
+    DeliveryProbed,
     DeliveryRetried,
     DeliveryStarted,
     OrchestrationClosed,
+    OrchestrationResumed,
     OrchestrationStarted,
     OrchestrationStatus,
     Recorded,
@@ -31,11 +34,15 @@ from app.kernel.facts import (
     StageSkipped,
     StageStarted,
     StepGaveUp,
+    StepLapsed,
 )
 from app.kernel.release import Release
 
-ActionStatus = Literal["authorised", "denied", "sending", "confirmed", "failed", "in_doubt"]
-SETTLED_ACTION: frozenset[str] = frozenset({"denied", "confirmed", "failed", "in_doubt"})
+ActionStatus = Literal["authorised", "denied", "sending", "confirmed", "failed", "in_doubt", "settled"]
+SETTLED_ACTION: frozenset[str] = frozenset({"denied", "confirmed", "failed", "in_doubt", "settled"})
+
+MOST_PROBES = 5
+"""How often a target is asked what became of an action, before a person must tell."""
 
 
 class StageState(NamedTuple):
@@ -63,6 +70,18 @@ class ActionState(NamedTuple):
     proposed: ActionAuthorised | ActionDenied
     status: ActionStatus
     attempts: int = 0
+    attempts_before: int = 0
+    """Those that were made before the orchestration was last resumed: the target's limit counts from there on."""
+    ambiguous: bool = False
+    """Some attempt may have been applied, though nobody knows."""
+    applied: bool = False
+    """What a probe or a person said of an action that was in doubt."""
+    probes: int = 0
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether it was permitted and did not come to be, as far as anybody knows."""
+        return self.status in {"failed", "in_doubt"} or (self.status == "settled" and not self.applied)
 
 
 class OrchestrationState(NamedTuple):
@@ -79,6 +98,10 @@ class OrchestrationState(NamedTuple):
     cancelled_by: str | None = None
     gave_up: StepGaveUp | None = None
     closed: OrchestrationClosed | None = None
+    resumed_by: tuple[str, ...] = ()
+    """The replays that had it go on."""
+    lapses: Mapping[str, int] | None = None
+    """By step: how many of its leases ended without a result."""
 
     @property
     def status(self) -> OrchestrationStatus:
@@ -107,7 +130,7 @@ def fold(state: OrchestrationState, facts: Iterable[Recorded]) -> OrchestrationS
 def evolve(state: OrchestrationState, fact: AnyFact) -> OrchestrationState:
     """The state after ``fact``; the same object when the fact cannot follow what is known."""
     if state.status in TERMINAL:
-        return state
+        return _evolve_closed(state, fact)
     match fact:
         case OrchestrationStarted():
             return state if state.started else state._replace(started=fact)
@@ -125,10 +148,42 @@ def evolve(state: OrchestrationState, fact: AnyFact) -> OrchestrationState:
         case StepGaveUp():
             fits = state.started is not None and state.gave_up is None
             return state._replace(gave_up=fact) if fits else state
+        case StepLapsed():
+            lapses = state.lapses or {}
+            fits = state.started is not None and fact.lapses > lapses.get(fact.step_id, 0)
+            return state._replace(lapses={**lapses, fact.step_id: fact.lapses}) if fits else state
         case OrchestrationClosed():
             return state._replace(closed=fact) if may_close(state, fact) else state
         case _:
             return _evolve_action(state, fact)
+
+
+def _evolve_closed(state: OrchestrationState, fact: AnyFact) -> OrchestrationState:
+    """After the end only people's repairs follow, and only where something gave up."""
+    if state.status != "dead_lettered":
+        return state
+    if isinstance(fact, OrchestrationResumed):
+        if fact.replay_id in state.resumed_by:
+            return state
+        actions = {key: _retake(action) for key, action in state.actions_by_id.items()}
+        resumed_by = (*state.resumed_by, fact.replay_id)
+        return state._replace(
+            closed=None, gave_up=None, actions=actions or None, resumed_by=resumed_by, lapses=None
+        )
+    if not isinstance(fact, (ActionSettled, DeliveryProbed)):
+        return state
+    after = _evolve_action(state, fact)
+    mended = state.gave_up is None and not any(action.gave_up for action in after.actions_by_id.values())
+    return after._replace(closed=None) if mended else after
+
+
+def _retake(action: ActionState) -> ActionState:
+    """What certainly did not come to be is sent again with the same key; what is in doubt stays in doubt."""
+    if action.status == "failed":
+        return action._replace(status="authorised", attempts_before=action.attempts)
+    if action.status == "settled" and not action.applied:
+        return action._replace(status="authorised", attempts_before=action.attempts, ambiguous=False)
+    return action
 
 
 def may_close(state: OrchestrationState, fact: OrchestrationClosed) -> bool:
@@ -144,8 +199,20 @@ def may_close(state: OrchestrationState, fact: OrchestrationClosed) -> bool:
     return (
         state.decision is not None
         and len(state.actions_by_id) == state.decision.actions
-        and all(action.status in SETTLED_ACTION for action in state.actions_by_id.values())
+        and all(is_over(state, action) for action in state.actions_by_id.values())
     )
+
+
+def is_over(state: OrchestrationState, action: ActionState) -> bool:
+    """Whether nothing more comes of an action by itself: one in doubt may still be probed."""
+    return action.status in SETTLED_ACTION and not may_be_probed(state, action)
+
+
+def may_be_probed(state: OrchestrationState, action: ActionState) -> bool:
+    """Whether its target can be asked what became of it, and was not asked often enough."""
+    if action.status != "in_doubt" or action.probes >= MOST_PROBES:
+        return False
+    return state.release.target(action.proposed.target).probe_path is not None
 
 
 def _evolve_stage(
@@ -184,33 +251,76 @@ def _evolve_action(state: OrchestrationState, fact: AnyFact) -> OrchestrationSta
             return state
         status: ActionStatus = "authorised" if isinstance(fact, ActionAuthorised) else "denied"
         return state._replace(actions={**actions, fact.action_id: ActionState(fact, status)})
-    if not isinstance(
-        fact, (DeliveryStarted, DeliveryConfirmed, DeliveryRetried, DeliveryFailed, DeliveryInDoubt)
-    ):
+    if not isinstance(fact, _DELIVERY):
         return state
     action = actions.get(fact.action_id)
     changed = _evolve_delivery(action, fact) if action is not None else None
     return state if changed is None else state._replace(actions={**actions, fact.action_id: changed})
 
 
-def _evolve_delivery(
-    action: ActionState,
-    fact: DeliveryStarted | DeliveryConfirmed | DeliveryRetried | DeliveryFailed | DeliveryInDoubt,
-) -> ActionState | None:
+_Delivery = (
+    DeliveryStarted
+    | DeliveryConfirmed
+    | DeliveryRetried
+    | DeliveryFailed
+    | DeliveryInDoubt
+    | DeliveryProbed
+    | ActionSettled
+)
+_DELIVERY = get_args(_Delivery)
+
+
+def _evolve_delivery(action: ActionState, fact: _Delivery) -> ActionState | None:
+    if isinstance(fact, (ActionSettled, DeliveryProbed)):
+        return _evolve_doubt(action, fact)
     if isinstance(fact, DeliveryStarted):
         # Also from `sending`: at a target that honours keys, an attempt nobody heard of again is made once more.
         fits = action.status in {"authorised", "sending"} and fact.attempt > action.attempts
-        return action._replace(status="sending", attempts=fact.attempt) if fits else None
-    if isinstance(fact, DeliveryFailed) and action.status == "authorised" and fact.attempt == action.attempts:
-        return action._replace(status="failed")
-    if action.status != "sending" or fact.attempt != action.attempts:
+        unheard_of = action.ambiguous or action.status == "sending"
+        return (
+            action._replace(status="sending", attempts=fact.attempt, ambiguous=unheard_of) if fits else None
+        )
+    if fact.attempt != action.attempts:
+        return None
+    if action.status == "authorised":
+        return _between_attempts(action, fact)
+    if action.status != "sending":
         return None
     match fact:
         case DeliveryConfirmed():
             return action._replace(status="confirmed")
         case DeliveryRetried():
-            return action._replace(status="authorised")
+            return action._replace(status="authorised", ambiguous=action.ambiguous or fact.ambiguous)
+    return _given_up(action, fact)
+
+
+def _between_attempts(action: ActionState, fact: _Delivery) -> ActionState | None:
+    """It may give up; and an earlier attempt that nobody knows of is in doubt once the target forgets its key."""
+    if isinstance(fact, DeliveryFailed) and fact.attempt > action.attempts_before:
+        return action._replace(status="failed")
+    if isinstance(fact, DeliveryInDoubt) and action.ambiguous:
+        return action._replace(status="in_doubt")
+    return None
+
+
+def _given_up(action: ActionState, fact: _Delivery) -> ActionState | None:
+    match fact:
         case DeliveryFailed():
             return action._replace(status="failed")
         case DeliveryInDoubt():
-            return action._replace(status="in_doubt")
+            return action._replace(status="in_doubt", ambiguous=True)
+    return None
+
+
+def _evolve_doubt(action: ActionState, fact: ActionSettled | DeliveryProbed) -> ActionState | None:
+    """A probe or a person tells what became of it."""
+    if action.status != "in_doubt" or fact.attempt != action.attempts:
+        return None
+    if isinstance(fact, ActionSettled):
+        return action._replace(status="settled", applied=fact.applied)
+    if fact.probe != action.probes + 1:
+        return None
+    probed = action._replace(probes=action.probes + 1)
+    if fact.answer == "unknown":
+        return probed
+    return probed._replace(status="settled", applied=fact.answer == "applied")

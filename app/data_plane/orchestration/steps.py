@@ -1,0 +1,85 @@
+"""The steps that an orchestration needs: those that its facts call for, and those that it needs to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from app.data_plane.orchestration.state import OrchestrationState
+from app.data_plane.ports import NewStep, Queue
+from app.kernel.facts import ActionAuthorised, AnyFact, StageStarted
+from interlock.identity import advance_id, aggregation_id, run_id
+
+LEASE_MARGIN_SECONDS = 15.0
+"""How much longer a lease holds than its work can take."""
+
+
+def called_for(state: OrchestrationState, facts: Iterable[AnyFact]) -> Iterator[NewStep]:
+    """The steps that these facts of the orchestration call for."""
+    for fact in facts:
+        if isinstance(fact, StageStarted):
+            yield from stage_steps(state, fact.stage, fact.agents)
+        elif isinstance(fact, ActionAuthorised):
+            yield delivery_step(state, fact.action_id)
+
+
+def to_go_on(state: OrchestrationState, asked_about: Iterable[str] = ()) -> tuple[NewStep, ...]:
+    """The steps that an open orchestration needs to come to its end.
+
+    Args:
+        asked_about: the actions in doubt whose targets are asked what became of them.
+    """
+    if state.snapshot_digest is None:
+        return (
+            NewStep(
+                advance_id(state.orchestration_id),
+                state.tenant_id,
+                state.orchestration_id,
+                Queue.ORCHESTRATION,
+            ),
+        )
+    steps: list[NewStep] = []
+    for name, stage in state.stages.items():
+        missing = stage.missing(state.release.template.stage(name).agents)
+        if stage.status == "running" and missing:
+            steps += stage_steps(state, name, missing)
+    unsent = [key for key, action in state.actions_by_id.items() if action.status == "authorised"]
+    steps += [delivery_step(state, key) for key in (*unsent, *asked_about)]
+    return tuple(steps)
+
+
+def stage_steps(state: OrchestrationState, stage: str, agents: tuple[str, ...]) -> Iterator[NewStep]:
+    """The aggregation of a stage that waits for these agents' runs, and the runs."""
+    parent = aggregation_id(state.orchestration_id, stage)
+    limit = state.release.template.stage(stage).timeout_seconds
+    yield NewStep(
+        parent,
+        state.tenant_id,
+        state.orchestration_id,
+        Queue.AGGREGATION,
+        stage=stage,
+        open_members=len(agents),
+    )
+    for agent in agents:
+        yield NewStep(
+            run_id(state.orchestration_id, stage, agent),
+            state.tenant_id,
+            state.orchestration_id,
+            Queue.AGENT_RUNS,
+            stage=stage,
+            subject=agent,
+            lease_seconds=limit + LEASE_MARGIN_SECONDS,
+            parent_id=parent,
+        )
+
+
+def delivery_step(state: OrchestrationState, action_id: str) -> NewStep:
+    """The step that delivers an action, and asks about it when it is in doubt."""
+    target = state.release.target(state.actions_by_id[action_id].proposed.target)
+    return NewStep(
+        action_id,
+        state.tenant_id,
+        state.orchestration_id,
+        Queue.DISPATCH,
+        subject=target.name,
+        lease_seconds=target.timeout_seconds + LEASE_MARGIN_SECONDS,
+    )
