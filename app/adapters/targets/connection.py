@@ -48,7 +48,7 @@ class NoAnswerError(TransientError):
     """The request was sent, or a part of it, and no whole answer came back.
 
     Args:
-        code: ``connection_lost`` or ``malformed_answer``.
+        code: ``connection_lost``, ``malformed_answer`` or ``timed_out``.
         status: the answer's status when the headers at least were whole, else 0.
     """
 

@@ -2,7 +2,8 @@
 
 A target takes ``POST <address>/v1/effects/<tool>`` with the arguments' canonical JSON. What it answers
 becomes a ``Receipt``, which tells apart what was certainly not taken (``retry``) and what nobody can know
-(``unknown``; its ``http_status`` is 0 when no answer came at all).
+(``unknown``; its ``http_status`` is 0 when no answer came at all). One that declares a ``probe_path`` is asked
+with ``GET <address><probe_path>`` what became of a key.
 Connections are pooled for each event loop, so the loop should live as long as its process.
 """
 
@@ -13,7 +14,7 @@ import logging
 import re
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -30,7 +31,7 @@ from app.adapters.targets.connection import (
     RefusedAddressError,
     connect,
 )
-from app.data_plane.ports import Delivery, Receipt
+from app.data_plane.ports import Delivery, Probe, ProbeAnswer, Receipt
 from app.kernel.clock import Clock, SystemClock
 from app.kernel.errors import Fate, InterlockError
 
@@ -107,13 +108,23 @@ class HttpTargets:
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> list[Receipt]:
         """One receipt for each delivery, in order; never raises for what a target did."""
-        # Off the loop: a directory may read a database, and every call in flight would wait with it.
-        found = await asyncio.to_thread(self._find, {(one.tenant_id, one.target) for one in deliveries})
+        called_at = asyncio.get_running_loop().time()
+        found = await self._find({(one.tenant_id, one.target) for one in deliveries})
         answers = await asyncio.gather(
-            *(self._deliver(one, found[one.tenant_id, one.target]) for one in deliveries),
+            *(self._deliver(one, found[one.tenant_id, one.target], called_at) for one in deliveries),
             return_exceptions=True,
         )
         return [_receipt_of(answer) for answer in answers]
+
+    async def probe(self, probes: Sequence[Probe]) -> list[ProbeAnswer]:
+        """One answer for each question, in order; asking changes nothing, and never raises for what a target did."""
+        called_at = asyncio.get_running_loop().time()
+        found = await self._find({(one.tenant_id, one.target) for one in probes})
+        answers = await asyncio.gather(
+            *(self._probe(one, found[one.tenant_id, one.target], called_at) for one in probes),
+            return_exceptions=True,
+        )
+        return [_answer_of(answer) for answer in answers]
 
     async def close(self) -> None:
         """Close the running event loop's idle connections."""
@@ -123,7 +134,13 @@ class HttpTargets:
             for connection in connections:
                 connection.abort()
 
-    def _find(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], TargetAddress | InterlockError]:
+    async def _find(
+        self, wanted: set[tuple[str, str]]
+    ) -> dict[tuple[str, str], TargetAddress | InterlockError]:
+        # Off the loop: a directory may read a database, and every call in flight would wait with it.
+        return await asyncio.to_thread(self._look_up, wanted)
+
+    def _look_up(self, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], TargetAddress | InterlockError]:
         found: dict[tuple[str, str], TargetAddress | InterlockError] = {}
         for tenant_id, target in wanted:
             try:
@@ -132,7 +149,9 @@ class HttpTargets:
                 found[tenant_id, target] = error
         return found
 
-    async def _deliver(self, delivery: Delivery, address: TargetAddress | InterlockError) -> Receipt:
+    async def _deliver(
+        self, delivery: Delivery, address: TargetAddress | InterlockError, called_at: float
+    ) -> Receipt:
         if isinstance(address, InterlockError):
             return Receipt("retry" if address.fate is Fate.TRANSIENT else "refused", reason=address.code)
         parsed = _parse(address.url)
@@ -142,33 +161,65 @@ class HttpTargets:
         request = _request(origin, path, address, delivery)
         if request is None:
             return Receipt("refused", reason="invalid_header")
-        state = self._state()
-        async with state.permits:
-            return await self._attempt(
-                state, _Route(origin, address.networks), request, delivery.timeout_seconds
-            )
-
-    async def _attempt(self, state: _LoopState, route: _Route, request: bytes, seconds: float) -> Receipt:
-        sending = False
         try:
-            async with asyncio.timeout(seconds):
-                connection = await self._take(state, route)
-                sending = True
-                answer = await connection.exchange(request)
+            answer = await self._exchange(
+                _Route(origin, address.networks), request, called_at + delivery.timeout_seconds
+            )
         except RefusedAddressError as error:
             return Receipt("refused", reason=error.code)
         except NotSentError as error:
             return Receipt("retry", reason=error.code)
         except NoAnswerError as error:
             return Receipt("unknown", http_status=error.status, reason=error.code)
-        except TimeoutError:
-            return (
-                Receipt("unknown", reason="timed_out")
-                if sending
-                else Receipt("retry", reason="connect_timed_out")
-            )
-        self._give_back(state, route, connection)
         return self._receipt(answer)
+
+    async def _probe(
+        self, probe: Probe, address: TargetAddress | InterlockError, called_at: float
+    ) -> ProbeAnswer:
+        if isinstance(address, InterlockError):
+            return ProbeAnswer("unknown", reason=address.code)
+        parsed = _parse(address.url)
+        if parsed is None:
+            return ProbeAnswer("unknown", reason="invalid_address")
+        origin, path = parsed
+        request = _question(origin, path, address, probe)
+        if request is None:
+            return ProbeAnswer("unknown", reason="invalid_header")
+        try:
+            answer = await self._exchange(
+                _Route(origin, address.networks), request, called_at + probe.timeout_seconds
+            )
+        except NotSentError as error:
+            return ProbeAnswer("unknown", reason=error.code)
+        except NoAnswerError as error:
+            return ProbeAnswer("unknown", http_status=error.status, reason=error.code)
+        return self._told(answer)
+
+    async def _exchange(self, route: _Route, request: bytes, until: float) -> Answer:
+        """Send ``request`` and wait for its answer; all of it, waiting for a permit too, ends at ``until``.
+
+        Raises:
+            NotSentError: nothing was sent, and nothing will be.
+            NoAnswerError: it was sent, or a part of it.
+        """
+        loop = asyncio.get_running_loop()
+        state = self._state()
+        sending = False
+        try:
+            async with asyncio.timeout_at(until), state.permits:
+                connection = await self._take(state, route)
+                if loop.time() >= until:
+                    # A process that stood still for a while must not go on with what it was about to send.
+                    self._give_back(state, route, connection)
+                    raise TimeoutError
+                sending = True
+                answer = await connection.exchange(request)
+        except TimeoutError:
+            if sending:
+                raise NoAnswerError("timed_out") from None
+            raise NotSentError("connect_timed_out", route.origin) from None
+        self._give_back(state, route, connection)
+        return answer
 
     async def _take(self, state: _LoopState, route: _Route) -> Connection:
         idle = state.idle.get(route, [])
@@ -208,6 +259,14 @@ class HttpTargets:
             return Receipt("unknown", http_status=status, body=body, reason=reason, retry_after_seconds=wait)
         return Receipt("refused", http_status=status, body=body, reason=reason)
 
+    def _told(self, answer: Answer) -> ProbeAnswer:
+        body = bytes(answer.body)
+        if answer.status in (200, 404):
+            return ProbeAnswer("applied" if answer.status == 200 else "not_applied", answer.status, body)
+        asked = answer.headers.get("retry-after")
+        wait = retry_after_seconds(asked, self._clock.now()) if asked else None
+        return ProbeAnswer("unknown", answer.status, body, f"http_{answer.status}", wait)
+
     def _state(self) -> _LoopState:
         loop = asyncio.get_running_loop()
         state = self._states.get(loop)
@@ -228,27 +287,62 @@ def _receipt_of(answer: Receipt | BaseException) -> Receipt:
     return Receipt("unknown", reason="defect")
 
 
+def _answer_of(answer: ProbeAnswer | BaseException) -> ProbeAnswer:
+    """The boundary: a defect in one question is that one's answer."""
+    if isinstance(answer, ProbeAnswer):
+        return answer
+    if not isinstance(answer, Exception):
+        raise answer
+    _log.error("a probe met a defect", exc_info=answer)
+    return ProbeAnswer("unknown", reason="defect")
+
+
 def _request(origin: Origin, path: str, address: TargetAddress, delivery: Delivery) -> bytes | None:
     """The request's bytes, or None when a value cannot stand in a header."""
-    headers = {
-        "Host": origin.host if ":" not in origin.host else f"[{origin.host}]",
-        "User-Agent": "interlock",
-        "Content-Type": "application/json",
-        "Content-Length": str(len(delivery.arguments)),
-        "Idempotency-Key": delivery.idempotency_key,
-        "Interlock-Tenant": delivery.tenant_id,
-        "Interlock-Orchestration": delivery.orchestration_id,
-    }
-    headers["Host"] += f":{origin.port}"
-    if delivery.traceparent is not None:
-        headers["traceparent"] = delivery.traceparent
+    head = _head(
+        f"POST {path}/v1/effects/{quote(delivery.tool, safe='')} HTTP/1.1",
+        origin,
+        address,
+        {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(delivery.arguments)),
+            "Idempotency-Key": delivery.idempotency_key,
+            "Interlock-Tenant": delivery.tenant_id,
+            "Interlock-Orchestration": delivery.orchestration_id,
+            **({"traceparent": delivery.traceparent} if delivery.traceparent is not None else {}),
+        },
+    )
+    return head + delivery.arguments if head is not None else None
+
+
+def _question(origin: Origin, path: str, address: TargetAddress, probe: Probe) -> bytes | None:
+    """A probe's bytes, or None when a value cannot stand in a header."""
+    asked = probe.path.replace("{key}", quote(probe.idempotency_key, safe=""))
+    return _head(
+        f"GET {path}{asked} HTTP/1.1",
+        origin,
+        address,
+        {
+            "Accept": "application/json",
+            "Interlock-Tenant": probe.tenant_id,
+            "Interlock-Orchestration": probe.orchestration_id,
+            **({"traceparent": probe.traceparent} if probe.traceparent is not None else {}),
+        },
+    )
+
+
+def _head(
+    request_line: str, origin: Origin, address: TargetAddress, headers: Mapping[str, str]
+) -> bytes | None:
+    """Request line and headers; None when a value cannot stand in a header."""
+    host = origin.host if ":" not in origin.host else f"[{origin.host}]"
+    every = {"Host": f"{host}:{origin.port}", "User-Agent": "interlock", **headers}
     if address.authorization is not None:
-        headers["Authorization"] = address.authorization
-    if not all(_VISIBLE.fullmatch(value) for value in headers.values()):
+        every["Authorization"] = address.authorization
+    if not all(_VISIBLE.fullmatch(value) for value in every.values()):
         return None
-    lines = [f"POST {path}/v1/effects/{quote(delivery.tool, safe='')} HTTP/1.1"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "\r\n"]).encode("ascii") + delivery.arguments
+    lines = [request_line, *(f"{name}: {value}" for name, value in every.items()), "\r\n"]
+    return "\r\n".join(lines).encode("ascii")
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ but the contract of an HTTP target::
         201 {"applied": true}   the first time
         200, Idempotent-Replayed: true   the same key with the same body again
         422                     the same key with another body
+    GET /v1/keys/<key>          200 {"applied": true} when an effect was applied with the key, else 404
     GET /v1/counts              {"received", "applied", "repeated"}
     GET /v1/effects?limit=100   the effects applied, the newest first
     GET /healthz                200 when it listens
@@ -18,6 +19,7 @@ import asyncio
 import hashlib
 import json
 import os
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, field
@@ -33,6 +35,7 @@ Send = Callable[[Event], Awaitable[None]]
 
 LARGEST_BODY = 1_000_000
 _EFFECTS = "/v1/effects/"
+_KEYS = "/v1/keys/"
 _JSON = (b"content-type", b"application/json")
 _REPLAYED = (b"idempotent-replayed", b"true")
 
@@ -52,6 +55,8 @@ class Received:
     traceparent: str
     body_digest: str
     arguments: object
+    at: float = 0.0
+    """When it was there as a whole, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +67,25 @@ class Behaviour:
         honours_keys: whether a repeated key is recognised; otherwise each request is applied again.
         delay_seconds: how long each effect takes, between being received and being answered.
         fail_first: how many requests of each key are answered 503, with ``Retry-After: 0``, at first.
+        hang_every: of so many requests, the last is applied and never answered; 0 answers all.
     """
 
     honours_keys: bool = True
     delay_seconds: float = 0.0
     fail_first: int = 0
+    hang_every: int = 0
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What was received, in memory; with ``history``, also in an append-only file that outlives it."""
+    """What was received, in memory; with ``history``, also in an append-only file that outlives it.
+
+    With ``with_answers`` the file also tells when the answer to a request was completely handed over, as a line
+    ``{"answered": number, "at": seconds}``.
+    """
 
     history: Path | None = None
+    with_answers: bool = False
     received: int = 0
     applied: int = 0
     repeated: int = 0
@@ -97,7 +109,9 @@ class Ledger:
         with history.open("rb") as lines:
             for line in lines:
                 if line.endswith(b"\n"):
-                    self._count(Received(**json.loads(line)))
+                    found = json.loads(line)
+                    if "answered" not in found:
+                        self._count(Received(**found))
                     whole += len(line)
         # A last line that a kill cut off was never answered, and must not run into the next one.
         os.truncate(history, whole)
@@ -111,8 +125,16 @@ class Ledger:
     def record(self, entry: Received) -> None:
         """Count the request and append it to the history."""
         self._count(entry)
+        self._append(asdict(entry))
+
+    def answered(self, number: int) -> None:
+        """The request of that number has its whole answer."""
+        if self.with_answers:
+            self._append({"answered": number, "at": time.time()})
+
+    def _append(self, line: Mapping[str, object]) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(asdict(entry), separators=(",", ":")) + "\n")
+            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
     def _count(self, entry: Received) -> None:
         self.received += 1
@@ -137,6 +159,9 @@ class Sink:
         path, method = str(scope["path"]), str(scope["method"])
         if method == "POST" and path.startswith(_EFFECTS):
             await self._effect(unquote(path[len(_EFFECTS) :]), _headers(scope), receive, send)
+        elif method == "GET" and path.startswith(_KEYS):
+            applied = path[len(_KEYS) :] in self._ledger.bodies
+            await _answer(send, 200 if applied else 404, {"applied": applied})
         elif method == "GET" and path == "/v1/counts":
             ledger = self._ledger
             counts = {"received": ledger.received, "applied": ledger.applied, "repeated": ledger.repeated}
@@ -170,7 +195,14 @@ class Sink:
         outcome, entry = self._take(tool, key, headers, body, arguments)
         if self._behaviour.delay_seconds > 0:
             await asyncio.sleep(self._behaviour.delay_seconds)
+        if self._hangs(entry):
+            await _hung_up(receive)
+            return
         await _answer_effect(send, outcome, entry)
+        self._ledger.answered(entry.number)
+
+    def _hangs(self, entry: Received) -> bool:
+        return self._behaviour.hang_every > 0 and entry.number % self._behaviour.hang_every == 0
 
     def _take(
         self, tool: str, key: str, headers: Mapping[str, str], body: bytes, arguments: object
@@ -188,6 +220,7 @@ class Sink:
             traceparent=headers.get("traceparent", ""),
             body_digest=body_digest,
             arguments=arguments,
+            at=time.time(),
         )
         self._ledger.record(entry)
         return outcome, entry
@@ -213,6 +246,12 @@ async def _answer_effect(send: Send, outcome: Outcome, entry: Received) -> None:
         await _answer(send, 422, {"code": "key_reused", "detail": detail})
     else:
         await _answer(send, 503, {"code": "unavailable", "detail": "Told to fail."}, [(b"retry-after", b"0")])
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Until whoever asked has enough of waiting."""
+    while (await receive())["type"] != "http.disconnect":
+        continue
 
 
 async def _answer(

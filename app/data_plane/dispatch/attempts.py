@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from app.data_plane.orchestration.state import OrchestrationState
+from app.data_plane.orchestration.state import ActionState, OrchestrationState
 from app.data_plane.ports import Delivery, Receipt
 from app.kernel.facts import (
     ActionAuthorised,
@@ -13,6 +15,7 @@ from app.kernel.facts import (
     DeliveryInDoubt,
     DeliveryRetried,
     DeliveryStarted,
+    Recorded,
 )
 from app.kernel.release import Target
 from interlock.canonical import digest, digest_bytes
@@ -20,29 +23,75 @@ from interlock.canonical import digest, digest_bytes
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
 
+SEND_WITHIN_SECONDS = 10.0
+"""An attempt that was not sent so soon after its start was recorded is not sent any more.
+
+So an attempt is over for certain when this, and the target's timeout, have passed.
+"""
+
 
 def before_attempt(
-    state: OrchestrationState, action_id: str
+    state: OrchestrationState, action_id: str, facts: Sequence[Recorded], now: datetime
 ) -> DeliveryStarted | DeliveryInDoubt | DeliveryFailed | None:
-    """The fact that must be committed before anything is sent; None when nothing is to be sent any more."""
+    """The fact that must be committed before anything is sent; None when nothing is to be sent any more.
+
+    Args:
+        facts: the orchestration's, for when the action was first sent.
+    """
     action = state.actions_by_id.get(action_id)
     if state.closed is not None or action is None or not isinstance(action.proposed, ActionAuthorised):
         return None
-    target = state.release.target(action.proposed.target)
-    if action.status == "sending" and not target.honours_keys:
-        reason = "an attempt was begun and never heard of again, and the target does not honour keys"
-        return DeliveryInDoubt(action_id=action_id, attempt=action.attempts, reason=reason)
     ending = state.cancelled_by is not None or state.gave_up is not None
-    if ending and action.status == "authorised":
+    if action.status not in {"authorised", "sending"} or (ending and action.status == "authorised"):
         return None
-    if action.status not in {"authorised", "sending"}:
-        return None
-    if action.attempts >= target.max_attempts:
-        reason = f"{action.attempts} attempts were made, which is the target's limit"
-        if action.status == "sending":
+    target = state.release.target(action.proposed.target)
+    if doubt := why_not_again(action, target, facts, now):
+        return DeliveryInDoubt(action_id=action_id, attempt=action.attempts, reason=doubt)
+    if action.attempts - action.attempts_before >= target.max_attempts:
+        reason = f"{target.max_attempts} attempts were made, which is the target's limit"
+        if _is_unheard_of(action):
             return DeliveryInDoubt(action_id=action_id, attempt=action.attempts, reason=reason)
         return DeliveryFailed(action_id=action_id, attempt=action.attempts, reason=reason)
     return DeliveryStarted(action_id=action_id, attempt=action.attempts + 1)
+
+
+def _is_unheard_of(action: ActionState) -> bool:
+    """Whether some attempt may have been applied, though nobody knows."""
+    return action.status == "sending" or action.ambiguous
+
+
+def why_not_again(action: ActionState, target: Target, facts: Sequence[Recorded], now: datetime) -> str:
+    """Why sending might apply it a second time; empty when it cannot."""
+    if not _is_unheard_of(action):
+        return ""
+    if not target.honours_keys:
+        return "an attempt was begun and never heard of again, and the target does not honour keys"
+    arrives_by = now + timedelta(seconds=SEND_WITHIN_SECONDS + target.timeout_seconds)
+    if not key_is_kept(target, action.proposed.action_id, facts, arrives_by):
+        return (
+            "an attempt was begun and never heard of again, and the target keeps a key for"
+            f" {target.key_ttl_seconds} s only (key_ttl_seconds)"
+        )
+    return ""
+
+
+def first_sent_at(facts: Sequence[Recorded], action_id: str) -> datetime | None:
+    """When the action's first attempt was begun; None when there was none."""
+    for recorded in facts:
+        if isinstance(recorded.fact, DeliveryStarted) and recorded.fact.action_id == action_id:
+            return datetime.fromisoformat(recorded.at)
+    return None
+
+
+def last_sent_at(facts: Sequence[Recorded], action_id: str) -> datetime | None:
+    """When the action's newest attempt was begun; None when there was none."""
+    return first_sent_at(facts[::-1], action_id)
+
+
+def key_is_kept(target: Target, action_id: str, facts: Sequence[Recorded], moment: datetime) -> bool:
+    """Whether the target still knows the action's key then: it may forget it ``key_ttl`` after the first attempt."""
+    first = first_sent_at(facts, action_id)
+    return first is not None and (moment - first).total_seconds() < target.key_ttl_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +102,11 @@ class AfterReceipt:
     retry_in_seconds: float | None = None
 
 
-def after_receipt(delivery: Delivery, target: Target, receipt: Receipt) -> AfterReceipt:
-    """Turn the target's answer into a fact."""
+def after_receipt(delivery: Delivery, action: ActionState, target: Target, receipt: Receipt) -> AfterReceipt:
+    """Turn the target's answer into a fact.
+
+    What gives up is in doubt, whatever its last answer says, as long as nobody knows of an earlier attempt.
+    """
     action_id, attempt = delivery.action_id, delivery.attempt
     if receipt.outcome == "confirmed":
         return AfterReceipt(
@@ -69,10 +121,15 @@ def after_receipt(delivery: Delivery, target: Target, receipt: Receipt) -> After
     reason = f"{receipt.reason or receipt.outcome} (status {receipt.http_status})"
     unknown = receipt.outcome == "unknown"
     may_repeat = receipt.outcome == "retry" or (unknown and target.honours_keys)
-    if may_repeat and attempt < target.max_attempts:
-        seconds = retry_seconds(action_id, attempt, receipt.retry_after_seconds)
-        return AfterReceipt(DeliveryRetried(action_id=action_id, attempt=attempt, reason=reason), seconds)
+    made = attempt - action.attempts_before
+    if may_repeat and made < target.max_attempts:
+        seconds = retry_seconds(action_id, made, receipt.retry_after_seconds)
+        fact = DeliveryRetried(action_id=action_id, attempt=attempt, reason=reason, ambiguous=unknown)
+        return AfterReceipt(fact, seconds)
     if unknown:
+        return AfterReceipt(DeliveryInDoubt(action_id=action_id, attempt=attempt, reason=reason))
+    if action.ambiguous:
+        reason = f"an earlier attempt was never heard of again, and the last one gave up: {reason}"
         return AfterReceipt(DeliveryInDoubt(action_id=action_id, attempt=attempt, reason=reason))
     return AfterReceipt(DeliveryFailed(action_id=action_id, attempt=attempt, reason=reason))
 
