@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from app.data_plane.orchestration.state import OrchestrationState, StageState, fold, initial
+from app.data_plane.dispatch.doubts import can_be_asked
+from app.data_plane.orchestration.state import (
+    MOST_PROBES,
+    ActionState,
+    ActionStatus,
+    OrchestrationState,
+    StageState,
+    fold,
+    initial,
+)
 from app.data_plane.projections import ActionRow, read_model
 from app.data_plane.replay.narrate import tell
 from app.data_plane.replay.record import Record, read_chain
@@ -83,6 +92,7 @@ class StageTold:
 class ActionTold:
     """One action, what the policy said of it, and what became of it."""
 
+    action_id: str
     name: str
     tool: str
     target: str
@@ -150,7 +160,7 @@ def explain(record: Record, release: Release) -> Explanation:
     state = fold(initial(record.orchestration_id, record.tenant_id, release), facts)
     runs = {run: read_chain(links) for run, links in record.runs.items()}
     stages = tuple(_stage(record, state, template, runs) for template in release.template.stages)
-    actions = tuple(_action(record, row, facts) for row in read_model(facts).actions)
+    actions = tuple(_action(record, row, state, facts) for row in read_model(facts).actions)
     return Explanation(
         orchestration_id=record.orchestration_id,
         status=state.status,
@@ -160,7 +170,7 @@ def explain(record: Record, release: Release) -> Explanation:
         stages=stages,
         actions=actions,
         version=_version(state, release, stages),
-        replay=_replay(record.orchestration_id, actions),
+        replay=_replay(state, actions),
     )
 
 
@@ -227,10 +237,13 @@ def _by_agent(votes: JsonValue) -> dict[str, JsonObject]:
     return {str(vote["agent"]): vote for vote in listed if isinstance(vote, Mapping)}
 
 
-def _action(record: Record, row: ActionRow, facts: Sequence[Recorded]) -> ActionTold:
+def _action(
+    record: Record, row: ActionRow, state: OrchestrationState, facts: Sequence[Recorded]
+) -> ActionTold:
     judged = [item.fact for item in facts if isinstance(item.fact, (ActionAuthorised, ActionDenied))]
     verdict = next(fact for fact in judged if fact.action_id == row.action_id)
     return ActionTold(
+        action_id=row.action_id,
         name=row.name,
         tool=row.tool,
         target=row.target,
@@ -241,17 +254,31 @@ def _action(record: Record, row: ActionRow, facts: Sequence[Recorded]) -> Action
         attempts=row.attempts,
         idempotency_key=row.idempotency_key,
         arguments=_content(record, row.arguments_digest),
-        replayed=_IF_CARRIED_ON[row.state],
+        replayed=_if_carried_on(state, state.actions_by_id[row.action_id]),
     )
 
 
-_IF_CARRIED_ON = {
+def _if_carried_on(state: OrchestrationState, action: ActionState) -> str:
+    if action.status == "settled":
+        return _IF_SETTLED[action.applied]
+    if can_be_asked(state, action.proposed.action_id):
+        return f"in doubt: its target is asked what became of it ({action.probes} of {MOST_PROBES} times until now)"
+    if action.status == "authorised" and action.ambiguous:
+        return "an attempt may have been applied: it is sent again, with its key, only while its target keeps that"
+    return _IF_CARRIED_ON[action.status]
+
+
+_IF_SETTLED = {
+    True: "settled: it was applied, and is not sent again",
+    False: "settled: it was not applied; it is sent again, with its key, when a person resumes the orchestration",
+}
+_IF_CARRIED_ON: Mapping[ActionStatus, str] = {
     "confirmed": "confirmed: it is not sent again",
     "denied": "denied: it is never sent under this release",
     "authorised": "not sent yet: it will be sent, with its key",
     "sending": "on its way: a target that honours keys may see its key again, any other does not",
     "failed": "gave up: it is not sent again by itself",
-    "in_doubt": "in doubt: it is not sent again before a probe or a person has told what became of it",
+    "in_doubt": "in doubt: it is not sent again before a person has told what became of it (`actions settle`)",
 }
 
 
@@ -274,7 +301,8 @@ def _version(state: OrchestrationState, release: Release, stages: Sequence[Stage
     )
 
 
-def _replay(orchestration_id: str, actions: Sequence[ActionTold]) -> tuple[str, ...]:
+def _replay(state: OrchestrationState, actions: Sequence[ActionTold]) -> tuple[str, ...]:
+    orchestration_id = state.orchestration_id
     lines = [
         f"`python -m app runs verify {orchestration_id}` decides it again from the record and compares the digests.",
         "It reads the database and nothing else: it asks no model, calls no target, and sends nothing.",
@@ -284,6 +312,21 @@ def _replay(orchestration_id: str, actions: Sequence[ActionTold]) -> tuple[str, 
         lines.append(
             f"{len(again)} of {len(actions)} actions are confirmed; their keys stay theirs, so that a target which "
             "honours keys would apply none of them a second time."
+        )
+    lines += [
+        f"`python -m app actions show {action.action_id}` tells of {action.name} what can be done about it."
+        for action in actions
+        if action.state in {"in_doubt", "failed"}
+    ]
+    if state.status == "dead_lettered":
+        lines.append(
+            f"`python -m app replay {orchestration_id} --mode resume --dry-run` tells what going on from where it"
+            " gave up would send, and what not; with --actor and --reason instead of --dry-run it does so."
+        )
+    if state.closed is not None and state.started is not None and state.started.lane == "live":
+        lines.append(
+            f"`python -m app replay {orchestration_id} --mode rerun --dry-run` tells what starting its event anew"
+            " would do, under a release of your choice and with keys of its own."
         )
     return tuple(lines)
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from app.kernel.facts import (
     ActionAuthorised,
     ActionDenied,
+    ActionSettled,
     AnyFact,
     CancelRequested,
     DecisionMade,
     DeliveryConfirmed,
     DeliveryFailed,
     DeliveryInDoubt,
+    DeliveryProbed,
     DeliveryRetried,
     DeliveryStarted,
     OrchestrationClosed,
+    OrchestrationResumed,
     OrchestrationStarted,
     RunFolded,
     SnapshotTaken,
@@ -21,12 +24,18 @@ from app.kernel.facts import (
     StageSkipped,
     StageStarted,
     StepGaveUp,
+    StepLapsed,
 )
 
 
 def tell(fact: AnyFact) -> str:
     """The sentence; a fact of a later version is told by its kind."""
     match fact:
+        case OrchestrationStarted(lane="rerun"):
+            return (
+                f"The event {fact.event_id} ({fact.event_type}) of {fact.replay_of} was started anew for"
+                f" {fact.workflow}, number {fact.ordinal}, and pinned to release {fact.release[:12]}."
+            )
         case OrchestrationStarted():
             return (
                 f"The event {fact.event_id} ({fact.event_type}) was accepted for {fact.workflow} and pinned to"
@@ -51,6 +60,13 @@ def tell(fact: AnyFact) -> str:
             return f"It ended {fact.status}: {fact.reason}."
         case StepGaveUp():
             return f"A step of {fact.queue} gave up after {fact.attempts} attempts: {fact.code}."
+        case StepLapsed():
+            return (
+                f"A lease of {fact.step_id} ({fact.queue}) ended without a result, number {fact.lapses}: its worker"
+                " died or was too slow."
+            )
+        case OrchestrationResumed():
+            return f"{fact.actor} had it go on from where it gave up ({fact.replay_id})."
         case CancelRequested():
             return f"{fact.actor} asked to cancel it."
         case _:
@@ -76,14 +92,30 @@ def _tell_of_an_action(fact: AnyFact) -> str:
             return (
                 f"Attempt {fact.attempt} at {fact.action_id} was confirmed (HTTP {fact.http_status}){again}."
             )
+        case DeliveryRetried(ambiguous=True):
+            return (
+                f"Attempt {fact.attempt} at {fact.action_id} was not answered for: {fact.reason}. It may have been"
+                " applied, and is repeated while the target keeps its key."
+            )
         case DeliveryRetried():
             return f"Attempt {fact.attempt} at {fact.action_id} failed for now: {fact.reason}."
         case DeliveryFailed():
             return f"{fact.action_id} gave up at attempt {fact.attempt}: {fact.reason}."
         case DeliveryInDoubt():
             return f"{fact.action_id} is in doubt after attempt {fact.attempt}: {fact.reason}."
+        case DeliveryProbed():
+            return f"Its target was asked what became of {fact.action_id} (time {fact.probe}): {_said(fact)}."
+        case ActionSettled():
+            was = "was applied" if fact.applied else "was not applied"
+            return f"{fact.actor} said of {fact.action_id}, which was in doubt, that it {was}."
         case _:
             return fact.kind.replace("_", " ")
+
+
+def _said(fact: DeliveryProbed) -> str:
+    if fact.answer == "unknown":
+        return f"no use ({fact.reason})"
+    return "it was applied" if fact.answer == "applied" else "it was not applied"
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from app.kernel.facts import (
     ActionAuthorised,
     ActionDenied,
+    ActionSettled,
     AnyFact,
     CancelRequested,
     DecisionMade,
     DeliveryConfirmed,
+    DeliveryProbed,
     ModelAnswered,
     ModelAsked,
+    OrchestrationResumed,
     OrchestrationStarted,
     ProposalMade,
     Recorded,
@@ -84,9 +87,9 @@ def _named(fact: AnyFact) -> tuple[str | None, ...]:
             return (fact.outcome_digest,)
         case ActionAuthorised() | ActionDenied():
             return (fact.arguments_digest,)
-        case DeliveryConfirmed():
+        case DeliveryConfirmed() | DeliveryProbed():
             return (fact.receipt_digest,)
-        case CancelRequested():
+        case CancelRequested() | ActionSettled() | OrchestrationResumed():
             return (fact.reason_digest,)
         case ModelAsked():
             return (fact.prompt_digest,)

@@ -1,0 +1,49 @@
+"""What is seen of replays from outside: the first span of a rerun's own trace, and a line for each that ended.
+
+Reasons are in no span and in no line: whoever gives one may quote what must not leave the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from app.data_plane.replay.register import Beginning, ReplayEnd, ReplayRow
+from app.telemetry import naming, tracing
+from app.telemetry.logs import get_logger
+from app.telemetry.tracing import Keys, OpenSpan
+
+_log = get_logger(__name__)
+
+
+def begin(tenant_id: str, beginning: Beginning, replay_id: str, original: str | None) -> OpenSpan:
+    """The rerun's first span, linked to the original's trace; to be ended when it is recorded."""
+    started = beginning.started
+    return tracing.begin_trace(
+        naming.SPAN_RERUN,
+        Keys(tenant_id, started.event_id, beginning.orchestration_id),
+        links=() if original is None else (original,),
+        attributes={
+            naming.WORKFLOW: started.workflow,
+            naming.RELEASE: started.release,
+            naming.CHANNEL: started.channel,
+            naming.REPLAY_ID: replay_id,
+        },
+    )
+
+
+def ended(pairs: Iterable[tuple[ReplayRow, ReplayEnd]]) -> None:
+    """A line for each replay that is recorded as over."""
+    for row, end in pairs:
+        keys = Keys(row.tenant_id, orchestration_id=row.orchestration_id).named()
+        code = end.outcome.partition(":")[0]
+        _log.log(
+            logging.INFO if end.state == "done" else logging.WARNING,
+            "replay ended",
+            **keys,
+            replay_id=row.replay_id,
+            mode=row.mode,
+            state=end.state,
+            outcome="" if end.state == "done" else code,
+            rerun=end.new_orchestration_id,
+        )
