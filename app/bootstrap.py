@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -12,17 +11,22 @@ from typing import TypeVar
 import redis
 from celery import Celery
 
+from app.adapters.anchor_file import AnchorFolder
 from app.adapters.celery.application import Transport, create
 from app.adapters.celery.carrier import CeleryCarrier
 from app.adapters.celery.garbage_collection import collect_seldom
 from app.adapters.celery.inspection_only import deny_control
 from app.adapters.celery.process_telemetry import ProcessTelemetry
+from app.adapters.celery.reporting import reporter_of
 from app.adapters.event_loop import EventLoop
 from app.adapters.opentelemetry import exporters
 from app.adapters.opentelemetry.exporters import Tracing, TracingOptions
+from app.adapters.postgresql.anchoring import PostgresqlHeads
 from app.adapters.postgresql.database import Database, Role
+from app.adapters.postgresql.liveness import Liveness
 from app.adapters.postgresql.lookups import PostgresqlLookups
 from app.adapters.postgresql.releases import PostgresqlReleases
+from app.adapters.postgresql.replays import PostgresqlReplays
 from app.adapters.postgresql.store import PostgresqlStore
 from app.adapters.postgresql.tenants import TenantCredentials, TenantDocuments, TenantTargets
 from app.adapters.providers.open import PooledProviders
@@ -30,15 +34,20 @@ from app.adapters.redis.connection import connect
 from app.adapters.redis.front_lock import RedisFrontLock
 from app.adapters.secrets import ReferencedSecrets
 from app.adapters.targets.http import HttpTargets
+from app.adapters.watchdog import Watchdog
 from app.data_plane.agent_runs.asking import Asker
 from app.data_plane.agent_runs.execute import Runner
 from app.data_plane.aggregation.aggregate import Aggregator
+from app.data_plane.audit.anchorer import Anchorer
+from app.data_plane.dead_letters.receiving import Receiver
 from app.data_plane.dispatch.deliver import Dispatcher
 from app.data_plane.ingestion.accept import IngestionService
 from app.data_plane.orchestration.advance import Advancer
 from app.data_plane.orchestration.reconcile import Reconciler
 from app.data_plane.orchestration.recorder import Recorder
 from app.data_plane.ports import Queue
+from app.data_plane.replay.execute import Replayer
+from app.data_plane.replay.request import ReplayDesk
 from app.data_plane.tools import shipped_tools
 from app.kernel.clock import SystemClock
 from app.telemetry.logs import configure_logs
@@ -56,8 +65,13 @@ def celery_application(settings: Settings) -> Celery:
         Transport(settings.broker_url, settings.effective_visibility_timeout_seconds),
         [queue.value for queue in Queue],
         task_modules=TASK_MODULES,
-        reconcile_seconds=settings.reconcile_seconds if settings.reconciler else None,
+        beats=_beats(settings),
     )
+
+
+def _beats(settings: Settings) -> dict[str, float]:
+    beats = {"reconcile": settings.reconcile_seconds} if settings.reconciler else {}
+    return {**beats, "anchor": settings.anchor_seconds} if settings.anchoring else beats
 
 
 class Telemetry:
@@ -108,13 +122,17 @@ class Services:
         self.redis: redis.Redis = connect(settings.effective_redis_url)
         self.front_lock = RedisFrontLock(self.redis)
         self.carrier = CeleryCarrier(application, self.redis, runs_per_message=settings.runs_per_message)
-        self.store = PostgresqlStore(self.database, self.clock)
+        self.watchdog = Watchdog()
+        self.liveness = Liveness(settings.effective_database_url)
+        self.store = PostgresqlStore(self.database, self.clock, self.watchdog.leased)
         self.releases = PostgresqlReleases(self.database, shipped_tools())
         self.recorder = Recorder(self.store, self.releases, self.carrier, shortcut=settings.worker_shortcut)
+        self.replays = PostgresqlReplays(self.database)
         self.secrets = ReferencedSecrets(os.environ, settings.home)
         self.tenant_documents = TenantDocuments(self.database)
         self.tenants = TenantCredentials(self.tenant_documents, self.secrets)
         self.ingestion = IngestionService(self.store, self.releases, self.carrier, self.front_lock)
+        self.reporter = reporter_of(application)
         self.event_loop = EventLoop()
         self._made: dict[str, object] = {}
         self._lock = threading.RLock()
@@ -130,8 +148,11 @@ class Services:
             connection.execute("SELECT 1 FROM work_index LIMIT 1")
 
     def worker_name(self) -> str:
-        """Who holds a lease: host, process and thread."""
-        return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident() % 100_000}"
+        """Who holds the leases of one message: host, process, and a number of the message.
+
+        Raises TransientError when this process cannot be seen to live: nothing may be leased then.
+        """
+        return self.liveness.holder()
 
     @property
     def advancer(self) -> Advancer:
@@ -180,18 +201,54 @@ class Services:
                 self.recorder,
                 HttpTargets(TenantTargets(self.tenant_documents, self.secrets)),
                 self.carrier,
+                self.clock,
                 batch_size=self.settings.batch_size,
             ),
         )
+
+    @property
+    def dead_letters(self) -> Receiver:
+        """The work of the queue ``dead_letter``."""
+        return self._once("dead_letters", lambda: Receiver(self.store, self.tenants, self.clock))
+
+    @property
+    def replayer(self) -> Replayer:
+        """The work of the queue ``replay``."""
+        return self._once(
+            "replayer",
+            lambda: Replayer(
+                self.store,
+                self.recorder,
+                self.replays,
+                self.carrier,
+                self.clock,
+                batch_size=self.settings.batch_size,
+            ),
+        )
+
+    @property
+    def replay_desk(self) -> ReplayDesk:
+        """Where people plan replays and ask for them."""
+        return ReplayDesk(self.store, self.recorder, self.replays, self.releases, self.carrier, self.clock)
 
     @property
     def reconciler(self) -> Reconciler:
         """The work of the queue ``maintenance``."""
         return self._once("reconciler", lambda: Reconciler(self.store, self.carrier))
 
+    @property
+    def anchorer(self) -> Anchorer:
+        """What writes the heads of chains outside the database, in the queue ``maintenance``."""
+        return self._once(
+            "anchorer",
+            lambda: Anchorer(PostgresqlHeads(self.database), AnchorFolder(self.settings.anchors), self.clock),
+        )
+
     def close(self) -> None:
         """Give back connections and threads."""
         self.event_loop.close()
+        self.watchdog.stop()
+        self.liveness.stop()
         self.database.close()
         self.redis.close()
         self.tracing.shutdown()
@@ -217,6 +274,13 @@ def worker_services() -> Services:
 def _worker_services() -> Services:
     settings = configuration.load()
     return Services(settings, celery_application(settings), "interlock_worker")
+
+
+def doorbells() -> CeleryCarrier:
+    """What rings for the workers, for a command that has the database by other means."""
+    settings = configuration.load()
+    client = connect(settings.effective_redis_url)
+    return CeleryCarrier(celery_application(settings), client, runs_per_message=settings.runs_per_message)
 
 
 def api_services() -> Services:

@@ -48,6 +48,7 @@ def _with_scheme(url: str, allowed: set[str]) -> str:
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
 class Settings(BaseSettings):
@@ -55,7 +56,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
-    home: Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())] = CHECKOUT / ".interlock"
+    home: Folder = CHECKOUT / ".interlock"
     """The run folder."""
     database_url: Annotated[str, AfterValidator(_database_scheme)] | None = None
     """A PostgreSQL of one's own, ``postgresql://``. Unset: the embedded one."""
@@ -88,7 +89,14 @@ class Settings(BaseSettings):
     """Whoever finishes the last member of a stage rings the next queue at once. Off: canvases alone carry."""
     reconciler: bool = True
     """Overdue work is rung for again every ``reconcile_seconds``. Off: only messages carry."""
-    reconcile_seconds: Seconds = 5.0
+    reconcile_seconds: Seconds = 1.0
+    anchoring: bool = True
+    """The heads of chains are anchored outside the database every ``anchor_seconds``. Off: nothing is."""
+    anchor_seconds: Seconds = 5.0
+    anchors_folder: Folder | None = None
+    """Where anchors are written; best on another disk than the database. Unset: in the run folder."""
+    archive_folder: Folder | None = None
+    """Where retention archives what it removes. Unset: in the run folder."""
 
     longest_step_seconds: Seconds = 300.0
     """The longest that one message may be worked on."""
@@ -113,6 +121,16 @@ class Settings(BaseSettings):
     def folder(self) -> RunFolder:
         """The run folder's paths."""
         return RunFolder(self.home)
+
+    @property
+    def anchors(self) -> Path:
+        """The folder of anchors."""
+        return self.anchors_folder or self.home / "anchors"
+
+    @property
+    def archive(self) -> Path:
+        """The folder of retention's archives."""
+        return self.archive_folder or self.home / "archive"
 
     @property
     def effective_database_url(self) -> str:

@@ -42,14 +42,23 @@ BY_QUEUE: tuple[WorkerGroup, ...] = (
     _alone(Queue.AGENT_RUNS, 8),
     _alone(Queue.AGGREGATION, 2),
     _alone(Queue.DISPATCH, 4),
+    _alone(Queue.REPLAY, 1),
     _alone(Queue.MAINTENANCE, 1),
+    _alone(Queue.DEAD_LETTER, 1),
 )
 """One kind of process for each queue: how docker-compose.yml lays them out and a team scales them."""
 
 ON_ONE_MACHINE: tuple[WorkerGroup, ...] = (
     WorkerGroup(
         "orchestration",
-        (Queue.INGESTION, Queue.ORCHESTRATION, Queue.AGGREGATION, Queue.MAINTENANCE),
+        (
+            Queue.INGESTION,
+            Queue.ORCHESTRATION,
+            Queue.AGGREGATION,
+            Queue.REPLAY,
+            Queue.MAINTENANCE,
+            Queue.DEAD_LETTER,
+        ),
         "threads",
         2,
     ),

@@ -17,7 +17,7 @@ from app.supervisor.run_folder import RunFolder
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
-STEADY_SECONDS = 60.0
+STEADY_SECONDS = 15.0
 """A program that ran this long before it died is started again without a pause."""
 
 LARGEST_LOG_BYTES = 20_000_000

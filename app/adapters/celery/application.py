@@ -5,11 +5,14 @@ Celery carries ids and may lose them: what is due stands in PostgreSQL's work in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from celery import Celery
 from kombu import Exchange, Queue
+
+from app.adapters.celery.consumer import ReportingConsumer
+from app.adapters.celery.giving_up import GivingUpTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +28,18 @@ def create(
     queues: Sequence[str],
     *,
     task_modules: Sequence[str],
-    reconcile_seconds: float | None,
+    beats: Mapping[str, float],
 ) -> Celery:
     """The application.
 
     Args:
         queues: the declared queues; a message to any other is refused.
         task_modules: the modules that register tasks, imported when a worker starts.
-        reconcile_seconds: how often beat rings the reconciler; None leaves it out.
+        beats: the tasks of the queue ``maintenance`` that beat rings, each with how often, in seconds.
     """
-    application = Celery("interlock", set_as_current=False, include=list(task_modules))
+    application = Celery(
+        "interlock", set_as_current=False, include=list(task_modules), task_cls=_path(GivingUpTask)
+    )
     application.conf.update(
         broker_url=transport.broker_url,
         result_backend=transport.broker_url,
@@ -52,12 +57,15 @@ def create(
         accept_content=["json"],
         task_acks_late=True,
         task_reject_on_worker_lost=True,
+        # Tried again a few times, by its task's own max_retries; then it is a dead letter and not back for ever.
+        task_retry_on_worker_lost=True,
         task_create_missing_queues=False,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
         task_queues=[Queue(name, Exchange(name, type="direct"), routing_key=name) for name in queues],
         task_default_queue=queues[0],
+        worker_consumer=_path(ReportingConsumer),
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         worker_soft_shutdown_timeout=10.0,
@@ -65,10 +73,14 @@ def create(
         worker_enable_soft_shutdown_on_idle=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        beat_schedule=_schedule(reconcile_seconds),
+        beat_schedule=_schedule(beats),
         timezone="UTC",
     )
     return application
+
+
+def _path(one: type) -> str:
+    return f"{one.__module__}:{one.__qualname__}"
 
 
 def _transport_options(transport: Transport) -> dict[str, object]:
@@ -93,14 +105,13 @@ def _is_tcp(transport: Transport) -> bool:
     return not transport.broker_url.startswith("redis+socket")
 
 
-def _schedule(seconds: float | None) -> dict[str, dict[str, object]]:
-    if seconds is None:
-        return {}
+def _schedule(beats: Mapping[str, float]) -> dict[str, dict[str, object]]:
     return {
-        "reconcile": {
-            "task": "interlock.maintenance.reconcile",
+        name: {
+            "task": f"interlock.maintenance.{name}",
             "schedule": seconds,
             # A ring that nobody heard in time is worth nothing: the next one says the same.
             "options": {"queue": "maintenance", "expires": seconds * 2},
         }
+        for name, seconds in beats.items()
     }

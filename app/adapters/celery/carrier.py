@@ -20,11 +20,13 @@ TASKS: dict[Queue, str] = {
     Queue.AGENT_RUNS: "interlock.agent_runs.execute",
     Queue.AGGREGATION: "interlock.aggregation.aggregate",
     Queue.DISPATCH: "interlock.dispatch.deliver",
+    Queue.REPLAY: "interlock.replay.execute",
     Queue.MAINTENANCE: "interlock.maintenance.reconcile",
+    Queue.DEAD_LETTER: "interlock.dead_letter.record",
 }
 """The wire names, declared: a moved file loses no message in flight."""
 
-DOORBELL_SECONDS = 5.0
+DOORBELL_SECONDS = 1.0
 """How long a lost doorbell silences the next ones."""
 
 _UNREACHABLE = (redis.RedisError, KombuError, CeleryError, OSError)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from app.data_plane.dead_letters.from_facts import CONCERNED, Changes, Owner
+from app.data_plane.dead_letters.letters import DeadLetterRow, repeated
 from app.data_plane.ingestion.beginning import first_fact, first_step
 from app.data_plane.ports import (
+    ALONE_AFTER,
     Acceptance,
     AcceptedEvent,
     Append,
@@ -24,12 +27,15 @@ from app.data_plane.ports import (
     Outcome,
     Queue,
     Route,
+    StepOwner,
     Verdict,
 )
+from app.data_plane.replay.register import Beginning
 from app.kernel.clock import Clock, SystemClock, to_text
 from app.kernel.facts import (
     AnyFact,
     OrchestrationClosed,
+    OrchestrationResumed,
     Recorded,
     chain_hash,
     decode,
@@ -48,7 +54,14 @@ class _Step:
     open_members: int
     fence: int = 0
     attempts: int = 0
+    lapses: int = 0
+    leased_by: str | None = None
     finished: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether it came to nothing so often that it is claimed alone."""
+        return self.lapses + (self.leased_by is not None) >= ALONE_AFTER
 
 
 @dataclass(slots=True)
@@ -67,7 +80,7 @@ class _Orchestration:
 
 
 class MemoryStore:
-    """``Store`` for as long as the process lives.
+    """``Store`` and ``DeadLetters`` for as long as the process lives.
 
     Args:
         seconds: what leases are measured by; any clock that does not go back.
@@ -82,6 +95,7 @@ class MemoryStore:
         self._chains: dict[str, _Chain] = {}
         self._contents: dict[tuple[str, str], bytes] = {}
         self._steps: dict[str, _Step] = {}
+        self._letters: dict[str, DeadLetterRow] = {}
 
     def accept(self, events: Sequence[AcceptedEvent]) -> list[Acceptance]:
         """Record events, their orchestrations and first facts in one commit; answers in the events' order."""
@@ -93,7 +107,7 @@ class MemoryStore:
         queue: Queue,
         *,
         limit: int,
-        worker: str,  # noqa: ARG002 - who holds a lease is shown by other stores; here nobody looks
+        worker: str,
         step_ids: Sequence[str] = (),
         orchestration_ids: Sequence[str] = (),
     ) -> list[Claim]:
@@ -101,10 +115,29 @@ class MemoryStore:
         with self._lock:
             due = self._due(queue)
             if step_ids:
-                due = [step for step in due if step.new.step_id in step_ids]
+                due = [step for step in due if step.new.step_id in step_ids and not step.alone]
             elif orchestration_ids:
-                due = [step for step in due if step.new.orchestration_id in orchestration_ids]
-            return [self._lease(step) for step in _fairly(due)[:limit]]
+                due = [
+                    step for step in due if step.new.orchestration_id in orchestration_ids and not step.alone
+                ]
+            fair = _fairly(due)
+            chosen = fair[:1] if fair and fair[0].alone else [step for step in fair if not step.alone]
+            return [self._lease(step, worker) for step in chosen[:limit]]
+
+    def give_back(self, worker: str, *, in_seconds: float, lapsed: bool) -> int:
+        """End the leases that ``worker`` still holds: due again in so many seconds; returns how many there were."""
+        with self._lock:
+            held = [one for one in self._steps.values() if one.leased_by == worker and not one.finished]
+            for step in held:
+                step.due_at = self._seconds() + in_seconds
+                step.leased_by = None
+                step.fence += 1
+                step.lapses += lapsed
+            return len(held)
+
+    def end_lost_leases(self) -> int:
+        """Nobody is gone here: whoever holds a lease lives in this process."""
+        return 0
 
     def histories(self, tenants: Sequence[str], orchestration_ids: Sequence[str]) -> dict[str, History]:
         """The recorded histories, by orchestration id."""
@@ -120,8 +153,10 @@ class MemoryStore:
                     )
             return found
 
-    def run_chains(self, tenants: Sequence[str], run_ids: Sequence[str]) -> dict[str, tuple[Recorded, ...]]:
-        """The facts of runs, by run id; a run without facts is absent."""
+    def run_chains(
+        self, tenants: Sequence[str], run_ids: Sequence[str]
+    ) -> dict[str, tuple[Recorded, ...] | None]:
+        """The facts of runs, by run id: a run without facts is absent, None is what a newer version wrote."""
         with self._lock:
             return {key: self._facts(key) for key in run_ids if self._is_visible(tenants, key)}
 
@@ -157,6 +192,49 @@ class MemoryStore:
             counts = {queue: min(len(self._due(queue)), OVERDUE_AT_MOST) for queue in Queue}
             return {queue: count for queue, count in counts.items() if count}
 
+    def owners(self, names: Collection[str]) -> dict[str, StepOwner]:
+        """Whose these steps and orchestrations are, by name; what the work index does not know is absent."""
+        with self._lock:
+            found: dict[str, StepOwner] = {}
+            for step in self._steps.values():
+                owner = self._owner(step.new.orchestration_id)
+                for name, key in ((step.new.step_id, step.new.step_id), (owner.orchestration_id, "")):
+                    if name in names:
+                        found[name] = StepOwner(
+                            owner.tenant_id, owner.orchestration_id, owner.event_id, owner.workflow, key
+                        )
+            return found
+
+    def report(self, rows: Sequence[DeadLetterRow]) -> None:
+        """Record rows in one commit, no two with the same id; one that is there is repeated and opened again."""
+        with self._lock:
+            for row in rows:
+                before = self._letters.get(row.dead_letter_id)
+                self._letters[row.dead_letter_id] = row if before is None else repeated(before, row)
+
+    def dead_letters(
+        self, tenants: Sequence[str], orchestration_ids: Sequence[str]
+    ) -> tuple[DeadLetterRow, ...]:
+        """The dead letters of these orchestrations, the oldest first."""
+        with self._lock:
+            found = [
+                row
+                for row in self._letters.values()
+                if row.tenant_id in tenants and row.orchestration_id in orchestration_ids
+            ]
+            return tuple(sorted(found, key=lambda row: (row.first_at, row.dead_letter_id)))
+
+    def _owner(self, orchestration_id: str) -> Owner:
+        one = self._orchestrations[orchestration_id]
+        return Owner(one.event.tenant_id, one.event.event_id, orchestration_id, one.route.workflow)
+
+    def _bury(self, append: Append) -> None:
+        """What facts just appended change of the dead letters."""
+        if any(type(fact) in CONCERNED for fact in append.facts):
+            changes = Changes(self._letters)
+            for recorded in self._facts(append.chain_id)[append.expected_seq :]:
+                changes.add(self._owner(append.chain_id), recorded)
+
     def _accept(self, event: AcceptedEvent) -> Acceptance:
         key = (event.tenant_id, event.source, event.event_id)
         known = key in self._events
@@ -183,9 +261,11 @@ class MemoryStore:
         ]
         return sorted(due, key=lambda step: step.due_at)
 
-    def _lease(self, step: _Step) -> Claim:
+    def _lease(self, step: _Step, worker: str) -> Claim:
         step.fence += 1
         step.attempts += 1
+        step.lapses += step.leased_by is not None
+        step.leased_by = worker
         step.due_at = self._seconds() + step.new.lease_seconds
         return Claim(
             step_id=step.new.step_id,
@@ -197,6 +277,8 @@ class MemoryStore:
             parent_id=step.new.parent_id,
             fence=step.fence,
             attempt=step.attempts,
+            lapses=step.lapses,
+            lease_seconds=step.new.lease_seconds,
         )
 
     def _judge(self, change: Change) -> Verdict:
@@ -216,10 +298,16 @@ class MemoryStore:
         for append in (change.orchestration, change.run):
             if append is not None:
                 self._append(change.tenant_id, append)
+        if change.orchestration is not None:
+            self._bury(change.orchestration)
         for digest, body in change.contents.items():
             self._contents[change.tenant_id, digest] = body
+        if change.begins is not None:
+            self._begin(change.tenant_id, self._orchestrations[change.orchestration_id].event, change.begins)
         for new in change.new_steps:
             self._add_step(new)
+        for reopened in change.reopen:
+            self._reopen(reopened)
         self._show(change)
         for step_id in change.withdraw:
             if (step := self._steps.get(step_id)) is not None:
@@ -229,13 +317,15 @@ class MemoryStore:
 
     def _show(self, change: Change) -> None:
         one = self._orchestrations.get(change.orchestration_id)
-        if one is None or one.closed:
+        if one is None:
             return
-        if change.status == "waiting_for_release" or change.orchestration is not None:
+        if not one.closed and (change.status == "waiting_for_release" or change.orchestration is not None):
             one.status = change.status
         for fact in change.orchestration.facts if change.orchestration is not None else ():
             if isinstance(fact, OrchestrationClosed):
                 one.status, one.closed = fact.status, True
+            elif isinstance(fact, OrchestrationResumed):
+                one.status, one.closed = "running", False
 
     def _settle(self, change: Change, claim: Claim, ready: dict[str, Queue]) -> None:
         step = self._steps[claim.step_id]
@@ -243,7 +333,9 @@ class MemoryStore:
             return
         # From here on the claim is worth nothing, whoever still holds it.
         step.fence += 1
+        step.leased_by = None
         if change.settle == "retry":
+            step.lapses += change.lapsed
             step.due_at = self._seconds() + change.retry_in_seconds
             step.attempts -= change.status == "waiting_for_release"
             return
@@ -270,8 +362,28 @@ class MemoryStore:
         return self._chains.setdefault(append.chain_id, _Chain(tenant_id))
 
     def _add_step(self, step: NewStep) -> None:
-        due_at = math.inf if step.open_members else self._seconds()
+        due_at = math.inf if step.open_members else self._seconds() + step.due_in_seconds
         self._steps.setdefault(step.step_id, _Step(replace(step), due_at, step.open_members))
+
+    def _reopen(self, step: NewStep) -> None:
+        fence = self._steps[step.step_id].fence + 1 if step.step_id in self._steps else 0
+        self._steps.pop(step.step_id, None)
+        self._add_step(step)
+        self._steps[step.step_id].fence = fence
+
+    def _begin(self, tenant_id: str, event: AcceptedEvent, beginning: Beginning) -> None:
+        key, started = beginning.orchestration_id, beginning.started
+        route = Route(
+            key,
+            started.workflow,
+            started.release,
+            started.channel,
+            started.lane,
+            started.ordinal,
+            beginning.traceparent,
+        )
+        self._orchestrations[key] = _Orchestration(event, route)
+        self._append(tenant_id, Append(key, 0, (started,)))
 
     def _facts(self, chain_id: str) -> tuple[Recorded, ...]:
         return tuple(decode(body) for body in self._chains[chain_id].bodies)

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from app.adapters.postgresql import rows
 from app.adapters.postgresql.database import Connection
 from app.data_plane.ingestion.beginning import first_fact, first_step
-from app.data_plane.ports import Acceptance, AcceptedEvent, Outcome
+from app.data_plane.ports import Acceptance, AcceptedEvent, Outcome, Queue
+from app.data_plane.replay.register import Beginning
+from app.kernel import fault_points
 from app.kernel.clock import Clock, to_text
+from app.kernel.fault_points import FaultPoint
 from interlock.canonical import digest_bytes
 
 _Key = tuple[str, str, str]
@@ -20,6 +23,7 @@ class _Earlier:
     type: str
     data_digest: str
     orchestration_ids: tuple[str, ...]
+    removed: bool = False
 
 
 def accept(connection: Connection, events: Sequence[AcceptedEvent], clock: Clock) -> list[Acceptance]:
@@ -34,6 +38,7 @@ def accept(connection: Connection, events: Sequence[AcceptedEvent], clock: Clock
         event = first[key]
         ids = tuple(route.orchestration_id for route in event.routes)
         earlier[key] = _Earlier(event.type, event.data_digest, ids)
+    fault_points.reached(FaultPoint.BEFORE_COMMIT, Queue.INGESTION)
     return [_answer(event, earlier[_key(event)], is_fresh=_is(event, first, fresh)) for event in events]
 
 
@@ -52,7 +57,7 @@ def _answer(event: AcceptedEvent, recorded: _Earlier, *, is_fresh: bool) -> Acce
         outcome = Outcome.DUPLICATE
     else:
         return Acceptance(Outcome.CONFLICT, ())
-    return Acceptance(outcome, recorded.orchestration_ids)
+    return Acceptance(outcome, recorded.orchestration_ids, recorded.removed)
 
 
 def _insert_events(connection: Connection, events: Sequence[AcceptedEvent]) -> set[_Key]:
@@ -87,32 +92,11 @@ def _insert_orchestrations(connection: Connection, events: Sequence[AcceptedEven
     rows.insert_contents(connection, contents)
     if not routed:
         return
-    now = to_text(clock.now())
-    links = [
-        rows.link(route.orchestration_id, event.tenant_id, (0, b""), [first_fact(event, route)], now)[0]
+    beginnings = [
+        (event.tenant_id, Beginning(route.orchestration_id, first_fact(event, route), route.traceparent))
         for event, route in routed
     ]
-    connection.execute(
-        "INSERT INTO orchestrations (orchestration_id, tenant_id, source, event_id, event_type, workflow, lane,"
-        " ordinal, release, channel, head_hash, traceparent, head_seq, status)"
-        " SELECT *, 1, 'running' FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],"
-        " %b::text[], %b::int4[], %b::text[], %b::text[], %b::bytea[], %b::text[])",
-        [
-            [route.orchestration_id for _, route in routed],
-            [event.tenant_id for event, _ in routed],
-            [event.source for event, _ in routed],
-            [event.event_id for event, _ in routed],
-            [event.type for event, _ in routed],
-            [route.workflow for _, route in routed],
-            [route.lane for _, route in routed],
-            [route.ordinal for _, route in routed],
-            [route.release for _, route in routed],
-            [route.channel for _, route in routed],
-            [row.hash for row in links],
-            [route.traceparent for _, route in routed],
-        ],
-    )
-    rows.insert_links(connection, links)
+    rows.insert_beginnings(connection, beginnings, to_text(clock.now()))
     rows.insert_steps(connection, [first_step(event, route) for event, route in routed])
 
 
@@ -120,7 +104,7 @@ def _read_earlier(connection: Connection, keys: Sequence[_Key]) -> dict[_Key, _E
     if not keys:
         return {}
     found = connection.execute(
-        "SELECT e.tenant_id, e.source, e.event_id, e.type, e.data_digest,"
+        "SELECT e.tenant_id, e.source, e.event_id, e.type, e.data_digest, e.state = 'accepted',"
         " (SELECT coalesce(array_agg(o.orchestration_id ORDER BY o.workflow), '{}') FROM orchestrations o"
         "  WHERE o.tenant_id = e.tenant_id AND o.source = e.source AND o.event_id = e.event_id"
         "  AND o.lane = 'live')"
@@ -128,4 +112,8 @@ def _read_earlier(connection: Connection, keys: Sequence[_Key]) -> dict[_Key, _E
         " JOIN events e USING (tenant_id, source, event_id)",
         [[key[0] for key in keys], [key[1] for key in keys], [key[2] for key in keys]],
     )
-    return {(row[0], row[1], row[2]): _Earlier(row[3], row[4], tuple(row[5])) for row in found}
+    # Retention removes the orchestrations of an event together: an accepted one without any had some.
+    return {
+        (row[0], row[1], row[2]): _Earlier(row[3], row[4], tuple(row[6]), removed=row[5] and not row[6])
+        for row in found
+    }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.adapters.postgresql.database import Connection, Row
-from app.data_plane.ports import Claim, Queue
+from app.data_plane.ports import ALONE_AFTER, Claim, Queue
 
 # A loose index scan finds the tenants with open work, and each gives its oldest due steps: first every tenant's
 # first, then every tenant's second, so that a small tenant does not wait behind a large one's backlog.
@@ -25,16 +25,24 @@ tenants AS (
     FROM tenants WHERE tenants.tenant_id IS NOT NULL
 ),
 due AS (
-    SELECT head.step_id, head.due_at,
+    SELECT head.step_id, head.due_at, head.alone,
            row_number() OVER (PARTITION BY tenants.tenant_id ORDER BY head.due_at) AS turn
     FROM tenants, LATERAL (
-        SELECT w.step_id, w.due_at FROM work_index w
+        SELECT w.step_id, w.due_at, w.lapses + (w.leased_by IS NOT NULL)::int >= %(alone)s AS alone
+        FROM work_index w
         WHERE w.queue = %(queue)s AND w.tenant_id = tenants.tenant_id AND w.finished_at IS NULL
           AND w.due_at <= (SELECT now FROM clock)
         ORDER BY w.due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) head
 ),
-chosen AS (SELECT step_id FROM due ORDER BY turn, due_at LIMIT %(limit)s)
+ranked AS (
+    SELECT step_id, turn, due_at, alone, row_number() OVER in_turn AS place, first_value(alone) OVER in_turn AS first
+    FROM due WINDOW in_turn AS (ORDER BY turn, due_at, step_id)
+),
+chosen AS (
+    SELECT step_id FROM ranked WHERE CASE WHEN first THEN place = 1 ELSE NOT alone END
+    ORDER BY turn, due_at LIMIT %(limit)s
+)
 """
 # Written so that only the primary key's index fits: the partial ones would be read whole to find a few steps.
 _CLAIM_NAMED = """
@@ -42,7 +50,7 @@ WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 chosen AS (
     SELECT step_id FROM work_index
     WHERE step_id = ANY(%(ids)s) AND queue || '' = %(queue)s AND coalesce(finished_at, 'infinity') = 'infinity'
-      AND due_at <= (SELECT now FROM clock)
+      AND due_at <= (SELECT now FROM clock) AND lapses + (leased_by IS NOT NULL)::int < %(alone)s
     ORDER BY step_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 """
@@ -51,22 +59,25 @@ WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 chosen AS (
     SELECT step_id FROM work_index
     WHERE orchestration_id = ANY(%(ids)s) AND queue = %(queue)s AND finished_at IS NULL
-      AND due_at <= (SELECT now FROM clock)
+      AND due_at <= (SELECT now FROM clock) AND lapses + (leased_by IS NOT NULL)::int < %(alone)s
     ORDER BY step_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 """
 _LEASE = """
 UPDATE work_index w
 SET due_at = clock.now + make_interval(secs => w.lease_seconds), leased_by = %(worker)s, fence = w.fence + 1,
-    attempts = w.attempts + 1
+    attempts = w.attempts + 1,
+    -- Whoever ends a lease takes the name away: one that is still there ended by itself.
+    lapses = w.lapses + (w.leased_by IS NOT NULL)::int
 FROM chosen, clock WHERE w.step_id = chosen.step_id
-RETURNING w.step_id, w.tenant_id, w.orchestration_id, w.queue, w.stage, w.subject, w.parent_id, w.fence, w.attempts
+RETURNING w.step_id, w.tenant_id, w.orchestration_id, w.queue, w.stage, w.subject, w.parent_id, w.fence, w.attempts,
+    w.lapses, w.lease_seconds
 """
 
 
 def claim_due(connection: Connection, queue: Queue, *, limit: int, worker: str) -> list[Claim]:
     """Lease up to ``limit`` due steps of the queue, whoever's they are."""
-    parameters = {"queue": queue.value, "limit": limit, "worker": worker}
+    parameters = {"queue": queue.value, "limit": limit, "worker": worker, "alone": ALONE_AFTER}
     return [_claim(row) for row in connection.execute(_CLAIM_DUE + _LEASE, parameters)]
 
 
@@ -74,7 +85,7 @@ def claim_named(
     connection: Connection, queue: Queue, step_ids: Sequence[str], *, limit: int, worker: str
 ) -> list[Claim]:
     """Lease those of the named steps that are due."""
-    parameters = {"queue": queue.value, "limit": limit, "worker": worker, "ids": list(step_ids)}
+    parameters = _named(queue, step_ids, limit, worker)
     return [_claim(row) for row in connection.execute(_CLAIM_NAMED + _LEASE, parameters)]
 
 
@@ -82,8 +93,18 @@ def claim_of(
     connection: Connection, queue: Queue, orchestration_ids: Sequence[str], *, limit: int, worker: str
 ) -> list[Claim]:
     """Lease the due steps of these orchestrations."""
-    parameters = {"queue": queue.value, "limit": limit, "worker": worker, "ids": list(orchestration_ids)}
+    parameters = _named(queue, orchestration_ids, limit, worker)
     return [_claim(row) for row in connection.execute(_CLAIM_OF_ORCHESTRATIONS + _LEASE, parameters)]
+
+
+def _named(queue: Queue, ids: Sequence[str], limit: int, worker: str) -> dict[str, object]:
+    return {
+        "queue": queue.value,
+        "limit": limit,
+        "worker": worker,
+        "alone": ALONE_AFTER,
+        "ids": list(ids),
+    }
 
 
 def _claim(row: Row) -> Claim:
@@ -97,6 +118,8 @@ def _claim(row: Row) -> Claim:
         parent_id=row[6],
         fence=row[7],
         attempt=row[8],
+        lapses=row[9],
+        lease_seconds=row[10],
     )
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from app.adapters.postgresql import rows
+from app.adapters.postgresql import dead_letters, replays, rows
 from app.adapters.postgresql.database import Connection
+from app.data_plane.dead_letters.from_facts import CONCERNED, Changes, Owner, reran
 from app.data_plane.ports import Append, Change, Committed, NewStep, Queue, Verdict
 from app.data_plane.projections import (
     ActionChange,
@@ -20,10 +22,20 @@ from app.data_plane.projections import (
     action_row,
     decision_row,
 )
+from app.kernel import fault_points
 from app.kernel.clock import Clock, to_text
-from app.kernel.facts import OrchestrationClosed, Recorded
+from app.kernel.facts import OrchestrationClosed, OrchestrationResumed, Recorded
+from app.kernel.fault_points import FaultPoint
 
 _Head = tuple[int, bytes]
+
+
+class _Shown(NamedTuple):
+    """What an orchestration's row says of it."""
+
+    status: str
+    closed: bool = False
+    reopened: bool = False
 
 
 @dataclass(slots=True)
@@ -33,20 +45,24 @@ class _Batch:
     links: list[rows.Link] = field(default_factory=list)
     contents: dict[tuple[str, str], bytes] = field(default_factory=dict)
     steps: list[NewStep] = field(default_factory=list)
+    reopened: list[NewStep] = field(default_factory=list)
     heads: dict[str, _Head] = field(default_factory=dict)
-    statuses: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    shown: dict[str, _Shown] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
-    retried: list[tuple[str, float, int]] = field(default_factory=list)
+    retried: list[tuple[str, float, int, int]] = field(default_factory=list)
     members: dict[str, int] = field(default_factory=dict)
     decisions: list[tuple[str, DecisionRow]] = field(default_factory=list)
     actions: list[tuple[str, ActionRow]] = field(default_factory=list)
     action_changes: list[ActionChange] = field(default_factory=list)
+    resumed: list[str] = field(default_factory=list)
+    dead_letters: Changes = field(default_factory=Changes)
+    replays: replays.Written = field(default_factory=replays.Written)
 
 
 def commit(connection: Connection, changes: Sequence[Change], clock: Clock) -> Committed:
     """Record the changes that still count, and say of each what became of it."""
-    heads = _lock_heads(connection, changes)
+    heads, owners = _lock_heads(connection, changes)
     fences = _lock_steps(connection, changes)
     run_heads = _read_run_heads(connection, changes)
     batch = _Batch()
@@ -60,30 +76,40 @@ def commit(connection: Connection, changes: Sequence[Change], clock: Clock) -> C
         if change.orchestration is not None:
             links = _link(change, change.orchestration, heads, now)
             batch.links += links
-            _project(batch, change, links, now)
+            _project(batch, owners[change.orchestration_id], change, links, now)
             batch.heads[change.orchestration_id] = heads[change.orchestration_id]
         if change.run is not None:
             batch.links += _link(change, change.run, run_heads, now)
         for digest, body in change.contents.items():
             batch.contents[change.tenant_id, digest] = body
         batch.steps += change.new_steps
+        batch.reopened += change.reopen
+        _replay(batch, change)
         if change.status == "waiting_for_release":
             batch.waiting.append(change.orchestration_id)
         _settle(batch, change, fences)
-    ready = _write(connection, batch)
+    ready = _write(connection, batch, now)
+    fault_points.reached(FaultPoint.BEFORE_COMMIT, _queue(changes))
     return Committed(tuple(verdicts), ready)
 
 
-def _lock_heads(connection: Connection, changes: Sequence[Change]) -> dict[str, _Head]:
+def _queue(changes: Sequence[Change]) -> str:
+    return next((change.claim.queue.value for change in changes if change.claim is not None), "")
+
+
+def _lock_heads(
+    connection: Connection, changes: Sequence[Change]
+) -> tuple[dict[str, _Head], dict[str, Owner]]:
     ids = sorted({change.orchestration_id for change in changes if change.orchestration is not None})
     if not ids:
-        return {}
+        return {}, {}
     found = connection.execute(
-        "SELECT orchestration_id, head_seq, head_hash FROM orchestrations WHERE orchestration_id = ANY(%b::text[])"
-        " ORDER BY orchestration_id FOR UPDATE",
+        "SELECT orchestration_id, head_seq, head_hash, tenant_id, event_id, workflow FROM orchestrations"
+        " WHERE orchestration_id = ANY(%b::text[]) ORDER BY orchestration_id FOR UPDATE",
         [ids],
-    )
-    return {row[0]: (row[1], row[2]) for row in found}
+    ).fetchall()
+    owners = {row[0]: Owner(row[3], row[4], row[0], row[5]) for row in found}
+    return {row[0]: (row[1], row[2]) for row in found}, owners
 
 
 def _lock_steps(connection: Connection, changes: Sequence[Change]) -> dict[str, int]:
@@ -95,6 +121,7 @@ def _lock_steps(connection: Connection, changes: Sequence[Change]) -> dict[str, 
             if change.claim.parent_id is not None and change.settle == "finish":
                 ids.add(change.claim.parent_id)
         ids.update(change.withdraw)
+        ids.update(step.step_id for step in change.reopen)
     if not ids:
         return {}
     found = connection.execute(
@@ -144,9 +171,9 @@ def _link(change: Change, append: Append, heads: dict[str, _Head], now: str) -> 
     return links
 
 
-def _project(batch: _Batch, change: Change, links: Sequence[rows.Link], at: str) -> None:
+def _project(batch: _Batch, owner: Owner, change: Change, links: Sequence[rows.Link], at: str) -> None:
     assert change.orchestration is not None
-    status, closed = str(change.status), False
+    shown = _Shown(change.status)
     for row, fact in zip(links, change.orchestration.facts, strict=True):
         recorded = Recorded(row.chain_id, row.seq, at, fact)
         if (decision := decision_row(recorded)) is not None:
@@ -155,9 +182,23 @@ def _project(batch: _Batch, change: Change, links: Sequence[rows.Link], at: str)
             batch.actions.append((change.tenant_id, action))
         if (changed := action_change(recorded)) is not None:
             batch.action_changes.append(changed)
+        if type(fact) in CONCERNED:
+            batch.dead_letters.add(owner, recorded)
         if isinstance(fact, OrchestrationClosed):
-            status, closed = fact.status, True
-    batch.statuses[change.orchestration_id] = (status, closed)
+            shown = _Shown(fact.status, closed=True)
+        elif isinstance(fact, OrchestrationResumed):
+            shown = _Shown("running", reopened=True)
+            batch.resumed.append(change.orchestration_id)
+    batch.shown[change.orchestration_id] = shown
+
+
+def _replay(batch: _Batch, change: Change) -> None:
+    if change.begins is not None:
+        batch.replays.beginnings.append((change.tenant_id, change.begins))
+    if change.ends_replay is not None:
+        batch.replays.ends.append(change.ends_replay)
+        if change.ends_replay.new_orchestration_id:
+            batch.dead_letters.resolve(reran(change.orchestration_id))
 
 
 def _settle(batch: _Batch, change: Change, fences: dict[str, int]) -> None:
@@ -167,7 +208,8 @@ def _settle(batch: _Batch, change: Change, fences: dict[str, int]) -> None:
     if change.settle == "retry":
         # Waiting for a release is no attempt at the step.
         attempts = 0 if change.status == "waiting_for_release" else 1
-        batch.retried.append((change.claim.step_id, change.retry_in_seconds, attempts))
+        retried = (change.claim.step_id, change.retry_in_seconds, attempts, int(change.lapsed))
+        batch.retried.append(retried)
         return
     batch.finished.append(change.claim.step_id)
     del fences[change.claim.step_id]
@@ -176,16 +218,20 @@ def _settle(batch: _Batch, change: Change, fences: dict[str, int]) -> None:
         batch.members[parent] = batch.members.get(parent, 0) + 1
 
 
-def _write(connection: Connection, batch: _Batch) -> tuple[tuple[str, Queue], ...]:
+def _write(connection: Connection, batch: _Batch, now: str) -> tuple[tuple[str, Queue], ...]:
     with connection.pipeline():
         rows.insert_links(connection, batch.links)
         rows.insert_contents(connection, batch.contents)
         rows.insert_steps(connection, batch.steps)
+        rows.reopen_steps(connection, batch.reopened)
         _move_heads(connection, batch)
         _show_waiting(connection, batch)
         rows.insert_decisions(connection, batch.decisions)
         rows.insert_actions(connection, batch.actions)
+        rows.retake_actions(connection, batch.resumed)
         rows.update_actions(connection, batch.action_changes)
+        dead_letters.apply(connection, batch.dead_letters)
+        replays.write(connection, batch.replays, now)
         _finish_steps(connection, batch)
     return _count_down(connection, batch)
 
@@ -194,16 +240,21 @@ def _move_heads(connection: Connection, batch: _Batch) -> None:
     if batch.heads:
         ids = list(batch.heads)
         connection.execute(
-            "UPDATE orchestrations o SET head_seq = new.seq, head_hash = new.hash, status = new.status,"
-            " closed_at = CASE WHEN new.closed THEN clock_timestamp() ELSE o.closed_at END"
-            " FROM unnest(%b::text[], %b::int4[], %b::bytea[], %b::text[], %b::bool[])"
-            " AS new (id, seq, hash, status, closed) WHERE o.orchestration_id = new.id",
+            # What follows the end (a probe's answer, a step that finds nothing to do) does not open it again.
+            "UPDATE orchestrations o SET head_seq = new.seq, head_hash = new.hash,"
+            " status = CASE WHEN o.closed_at IS NULL OR new.closed OR new.reopened THEN new.status"
+            "  ELSE o.status END,"
+            " closed_at = CASE WHEN new.closed THEN clock_timestamp() WHEN new.reopened THEN NULL"
+            "  ELSE o.closed_at END"
+            " FROM unnest(%b::text[], %b::int4[], %b::bytea[], %b::text[], %b::bool[], %b::bool[])"
+            " AS new (id, seq, hash, status, closed, reopened) WHERE o.orchestration_id = new.id",
             [
                 ids,
                 [batch.heads[key][0] for key in ids],
                 [batch.heads[key][1] for key in ids],
-                [batch.statuses[key][0] for key in ids],
-                [batch.statuses[key][1] for key in ids],
+                [batch.shown[key].status for key in ids],
+                [batch.shown[key].closed for key in ids],
+                [batch.shown[key].reopened for key in ids],
             ],
         )
 
@@ -227,14 +278,11 @@ def _finish_steps(connection: Connection, batch: _Batch) -> None:
     if batch.retried:
         connection.execute(
             "UPDATE work_index w SET due_at = clock_timestamp() + make_interval(secs => new.seconds),"
-            " leased_by = NULL, fence = w.fence + 1, attempts = w.attempts - 1 + new.counted"
-            " FROM unnest(%b::text[], %b::float8[], %b::int4[]) AS new (step_id, seconds, counted)"
-            " WHERE w.step_id = new.step_id",
-            [
-                [step for step, _, _ in batch.retried],
-                [seconds for _, seconds, _ in batch.retried],
-                [counted for _, _, counted in batch.retried],
-            ],
+            " leased_by = NULL, fence = w.fence + 1, attempts = w.attempts - 1 + new.counted,"
+            " lapses = w.lapses + new.lapsed"
+            " FROM unnest(%b::text[], %b::float8[], %b::int4[], %b::int4[])"
+            " AS new (step_id, seconds, counted, lapsed) WHERE w.step_id = new.step_id",
+            [list(column) for column in zip(*batch.retried, strict=True)],
         )
 
 

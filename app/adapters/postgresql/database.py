@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
@@ -11,10 +11,15 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from app.kernel.errors import DefectError, TransientError
 
-Role = Literal["interlock_worker", "interlock_api", "interlock_control"]
+Role = Literal["interlock_worker", "interlock_api", "interlock_control", "interlock_retention"]
 Row: TypeAlias = tuple[Any, ...]
 """A row as psycopg reads it; each query's function gives it its types at once."""
 Connection: TypeAlias = psycopg.Connection[Row]
+
+
+def see_tenants(connection: Connection, tenants: Iterable[str]) -> None:
+    """From now on, the transaction sees exactly these tenants' rows."""
+    connection.execute("SELECT set_config('interlock.tenants', %s, true)", [",".join(sorted(set(tenants)))])
 
 
 class Database:
@@ -66,9 +71,7 @@ class Database:
         try:
             with self._pool.connection() as connection:
                 if tenants:
-                    connection.execute(
-                        "SELECT set_config('interlock.tenants', %s, true)", [",".join(sorted(set(tenants)))]
-                    )
+                    see_tenants(connection, tenants)
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise TransientError(

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from app.adapters.postgresql import rows
+from app.adapters.postgresql import dead_letters, rows
 from app.adapters.postgresql.database import Connection, Database
 from app.adapters.postgresql.histories import read_chains
+from app.data_plane.dead_letters import from_facts
+from app.data_plane.dead_letters.from_facts import Owner
+from app.data_plane.dead_letters.letters import DeadLetterRow
+from app.data_plane.orchestration.recorder import NewerVersionError
 from app.data_plane.projections import ActionRow, DecisionRow, read_model
 
 BATCH = 256
 """Orchestrations whose heads are locked at once: nothing is recorded of them meanwhile."""
 
-_Rows = dict[str, tuple[str, DecisionRow | ActionRow]]
+_Row = DecisionRow | ActionRow | DeadLetterRow
+_Rows = dict[str, tuple[str, _Row]]
 """By the row's key: its tenant, and the row."""
 
 
@@ -63,24 +68,29 @@ def rebuild_projections(
     return rebuilt
 
 
-def _lock_heads(connection: Connection, last: str) -> dict[str, str]:
-    """The next orchestrations with their tenants, behind their heads' locks (in the order that commits take)."""
+def _lock_heads(connection: Connection, last: str) -> dict[str, Owner]:
+    """The next orchestrations and whose they are, behind their heads' locks (in the order that commits take)."""
     found = connection.execute(
-        "SELECT orchestration_id, tenant_id FROM orchestrations WHERE orchestration_id > %s"
+        "SELECT orchestration_id, tenant_id, event_id, workflow FROM orchestrations WHERE orchestration_id > %s"
         " ORDER BY orchestration_id LIMIT %s FOR UPDATE",
         [last, BATCH],
     )
-    return {row[0]: row[1] for row in found}
+    return {row[0]: Owner(row[1], row[2], row[0], row[3]) for row in found}
 
 
-def _rebuild(connection: Connection, owners: dict[str, str], rebuilt: Rebuilt, *, dry_run: bool) -> None:
+def _rebuild(connection: Connection, owners: dict[str, Owner], rebuilt: Rebuilt, *, dry_run: bool) -> None:
     ids = list(owners)
+    reran = dead_letters.last_reruns(connection, ids)
     wanted: _Rows = {}
     for key, chain in read_chains(connection, ids).items():
+        if chain is None:
+            raise NewerVersionError(key)
         model = read_model(chain)
         if model.decision is not None:
-            wanted[key] = (owners[key], model.decision)
-        wanted.update({row.action_id: (owners[key], row) for row in model.actions})
+            wanted[key] = (owners[key].tenant_id, model.decision)
+        wanted.update({row.action_id: (owners[key].tenant_id, row) for row in model.actions})
+        letters = from_facts.dead_letters(owners[key], chain, reran.get(key, ""))
+        wanted.update({row.dead_letter_id: (row.tenant_id, row) for row in letters})
     stored = _stored(connection, ids)
     missing = [key for key in wanted if key not in stored]
     extra = [key for key in stored if key not in wanted]
@@ -107,6 +117,8 @@ def _stored(connection: Connection, ids: Sequence[str]) -> _Rows:
     ).fetchall()
     stored: _Rows = {row[1]: (row[0], DecisionRow(*row[1:])) for row in decisions}
     stored.update({row[1]: (row[0], ActionRow(*row[1:])) for row in actions})
+    letters = dead_letters.of_orchestrations(connection, ids)
+    stored.update({row.dead_letter_id: (row.tenant_id, row) for row in letters if not row.message_digest})
     return stored
 
 
@@ -114,19 +126,26 @@ def _delete(connection: Connection, keys: Sequence[str]) -> None:
     if keys:
         connection.execute("DELETE FROM decisions WHERE orchestration_id = ANY(%s::text[])", [list(keys)])
         connection.execute("DELETE FROM actions WHERE action_id = ANY(%s::text[])", [list(keys)])
+        connection.execute("DELETE FROM dead_letters WHERE dead_letter_id = ANY(%s::text[])", [list(keys)])
 
 
-def _insert(connection: Connection, wanted: Sequence[tuple[str, DecisionRow | ActionRow]]) -> None:
+def _insert(connection: Connection, wanted: Sequence[tuple[str, _Row]]) -> None:
     decisions = [(tenant, row) for tenant, row in wanted if isinstance(row, DecisionRow)]
     rows.insert_decisions(connection, decisions)
     rows.insert_actions(connection, [(tenant, row) for tenant, row in wanted if isinstance(row, ActionRow)])
+    dead_letters.upsert(connection, [row for _, row in wanted if isinstance(row, DeadLetterRow)])
 
 
 def _remove_strays(connection: Connection, rebuilt: Rebuilt, *, dry_run: bool) -> None:
     """Rows of orchestrations that do not exist."""
-    for table, key in (("decisions", "orchestration_id"), ("actions", "action_id")):
+    keys = (
+        ("decisions", "orchestration_id"),
+        ("actions", "action_id"),
+        ("dead_letters WHERE message_digest = ''", "dead_letter_id"),
+    )
+    for table, key in keys:
         found = connection.execute(
-            f"SELECT {key} FROM {table} r WHERE NOT EXISTS"  # noqa: S608 - of two names above
+            f"SELECT {key} FROM (SELECT * FROM {table}) r WHERE NOT EXISTS"  # noqa: S608 - of the names above
             " (SELECT FROM orchestrations o WHERE o.orchestration_id = r.orchestration_id)"
         )
         strays = [row[0] for row in found]

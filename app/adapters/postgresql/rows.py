@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.adapters.postgresql.database import Connection
 from app.data_plane.ports import NewStep
 from app.data_plane.projections import ActionChange, ActionRow, DecisionRow
+from app.data_plane.replay.register import Beginning
 from app.kernel.facts import BaseFact, chain_hash, encode
 
 
@@ -52,43 +53,108 @@ def insert_links(connection: Connection, links: Sequence[Link]) -> None:
         )
 
 
+def insert_beginnings(connection: Connection, beginnings: Sequence[tuple[str, Beginning]], at: str) -> None:
+    """Add orchestrations, each with its tenant, and their first facts; their first steps are written elsewhere."""
+    if not beginnings:
+        return
+    links = [link(one.orchestration_id, tenant, (0, b""), [one.started], at)[0] for tenant, one in beginnings]
+    started = [one.started for _, one in beginnings]
+    connection.execute(
+        "INSERT INTO orchestrations (orchestration_id, tenant_id, source, event_id, event_type, workflow, lane,"
+        " ordinal, release, channel, head_hash, traceparent, head_seq, status)"
+        " SELECT *, 1, 'running' FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],"
+        " %b::text[], %b::int4[], %b::text[], %b::text[], %b::bytea[], %b::text[])",
+        [
+            [one.orchestration_id for _, one in beginnings],
+            [tenant for tenant, _ in beginnings],
+            [fact.source for fact in started],
+            [fact.event_id for fact in started],
+            [fact.event_type for fact in started],
+            [fact.workflow for fact in started],
+            [fact.lane for fact in started],
+            [fact.ordinal for fact in started],
+            [fact.release for fact in started],
+            [fact.channel for fact in started],
+            [row.hash for row in links],
+            [one.traceparent for _, one in beginnings],
+        ],
+    )
+    insert_links(connection, links)
+
+
+# Written so that only the primary key's index fits; in the order of the keys, as the insert below.
+_TOUCH_CONTENTS = """
+WITH old AS MATERIALIZED (
+    SELECT p.tenant_id, p.digest
+    FROM unnest(%b::text[], %b::bytea[]) AS put (tenant_id, digest) JOIN payloads p USING (tenant_id, digest)
+    WHERE p.put_at + interval '1 day' < clock_timestamp()
+    ORDER BY p.tenant_id, p.digest FOR UPDATE OF p
+)
+UPDATE payloads p SET put_at = clock_timestamp() FROM old
+WHERE p.tenant_id = old.tenant_id AND p.digest = old.digest
+"""
+
+
 def insert_contents(connection: Connection, contents: Mapping[tuple[str, str], bytes]) -> None:
-    """Put content, keyed by (tenant, digest), into the payload store; what is there already stays."""
+    """Put content, keyed by (tenant, digest), into the payload store; of what is there already only the date is new.
+
+    Whoever names content puts it, also when it is there: retention takes what nobody put for longer than the oldest
+    orchestration has been there. The date is renewed once a day, so that putting the same again locks nothing.
+    """
     if contents:
         # In the order of the keys, so that two batches with the same content wait for each other and never deadlock.
         rows = sorted(contents.items())
+        tenants = [tenant for (tenant, _), _ in rows]
+        digests = [bytes.fromhex(digest) for (_, digest), _ in rows]
+        # First the dates: what retention is removing at this moment is waited for here, and inserted again below.
+        connection.execute(_TOUCH_CONTENTS, [tenants, digests])
         connection.execute(
             "INSERT INTO payloads (tenant_id, digest, body)"
             " SELECT * FROM unnest(%b::text[], %b::bytea[], %b::bytea[]) ON CONFLICT DO NOTHING",
-            [
-                [tenant for (tenant, _), _ in rows],
-                [bytes.fromhex(digest) for (_, digest), _ in rows],
-                [body for _, body in rows],
-            ],
+            [tenants, digests, [body for _, body in rows]],
         )
+
+
+_INSERT_STEPS = (
+    "INSERT INTO work_index (step_id, tenant_id, orchestration_id, queue, stage, subject, parent_id,"
+    " lease_seconds, open_members, due_at)"
+    " SELECT a, b, c, d, e, f, g, h, members, CASE WHEN members > 0 THEN 'infinity'::timestamptz"
+    "  ELSE clock_timestamp() + make_interval(secs => due_in) END"
+    " FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],"
+    " %b::float8[], %b::int4[], %b::float8[]) AS new (a, b, c, d, e, f, g, h, members, due_in)"
+)
 
 
 def insert_steps(connection: Connection, steps: Sequence[NewStep]) -> None:
-    """Put steps into the work index: due now, or when their last member is final."""
+    """Put steps into the work index: due now or in so many seconds, or when their last member is final."""
+    if steps:
+        connection.execute(f"{_INSERT_STEPS} ON CONFLICT DO NOTHING", _columns_of_steps(steps))
+
+
+def reopen_steps(connection: Connection, steps: Sequence[NewStep]) -> None:
+    """Put steps into the work index as if they were new, whatever became of them; who holds one has lost it."""
     if steps:
         connection.execute(
-            "INSERT INTO work_index (step_id, tenant_id, orchestration_id, queue, stage, subject, parent_id,"
-            " lease_seconds, open_members, due_at)"
-            " SELECT *, CASE WHEN members > 0 THEN 'infinity'::timestamptz ELSE clock_timestamp() END"
-            " FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],"
-            " %b::float8[], %b::int4[]) AS new (a, b, c, d, e, f, g, h, members) ON CONFLICT DO NOTHING",
-            [
-                [step.step_id for step in steps],
-                [step.tenant_id for step in steps],
-                [step.orchestration_id for step in steps],
-                [step.queue.value for step in steps],
-                [step.stage for step in steps],
-                [step.subject for step in steps],
-                [step.parent_id for step in steps],
-                [step.lease_seconds for step in steps],
-                [step.open_members for step in steps],
-            ],
+            f"{_INSERT_STEPS} ON CONFLICT (step_id) DO UPDATE SET finished_at = NULL, leased_by = NULL,"
+            " attempts = 0, lapses = 0, fence = work_index.fence + 1, open_members = EXCLUDED.open_members,"
+            " lease_seconds = EXCLUDED.lease_seconds, due_at = EXCLUDED.due_at",
+            _columns_of_steps(steps),
         )
+
+
+def _columns_of_steps(steps: Sequence[NewStep]) -> list[list[object]]:
+    return [
+        [step.step_id for step in steps],
+        [step.tenant_id for step in steps],
+        [step.orchestration_id for step in steps],
+        [step.queue.value for step in steps],
+        [step.stage for step in steps],
+        [step.subject for step in steps],
+        [step.parent_id for step in steps],
+        [step.lease_seconds for step in steps],
+        [step.open_members for step in steps],
+        [step.due_in_seconds for step in steps],
+    ]
 
 
 def insert_decisions(connection: Connection, rows: Sequence[tuple[str, DecisionRow]]) -> None:
@@ -133,6 +199,15 @@ def insert_actions(connection: Connection, rows: Sequence[tuple[str, ActionRow]]
                 [row.receipt_digest for _, row in rows],
                 [row.reason for _, row in rows],
             ],
+        )
+
+
+def retake_actions(connection: Connection, orchestration_ids: Sequence[str]) -> None:
+    """Of orchestrations that were resumed: what had given up is permitted again."""
+    if orchestration_ids:
+        connection.execute(
+            "UPDATE actions SET state = 'authorised' WHERE orchestration_id = ANY(%b::text[]) AND state = 'failed'",
+            [list(orchestration_ids)],
         )
 
 
