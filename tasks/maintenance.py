@@ -1,24 +1,34 @@
-"""The queue ``maintenance``: the reconciler."""
+"""The queue ``maintenance``: the reconciler, and the anchors."""
 
 from __future__ import annotations
 
 from celery import signals
 
-from app.bootstrap import worker_services
+from app.data_plane.ports import Queue
 from config import settings
 from tasks import celery
-from tasks.never_raising import never_raising
+from tasks.unit_of_work import Unit, unit_of_work
 
 
 @celery.task(name="interlock.maintenance.reconcile")
-@never_raising
-def reconcile() -> str:
-    """Ring for whatever is overdue."""
-    overdue = worker_services().reconciler.reconcile()
+@unit_of_work(Queue.MAINTENANCE)
+def reconcile(unit: Unit) -> str:
+    """End the leases of workers that are gone, and ring for whatever is overdue."""
+    overdue = unit.services.reconciler.reconcile()
     return (
         ", ".join(f"{queue.value}: {count} overdue" for queue, count in overdue.items())
         or "nothing is overdue"
     )
+
+
+@celery.task(name="interlock.maintenance.anchor")
+@unit_of_work(Queue.MAINTENANCE)
+def anchor(unit: Unit) -> str:
+    """Write outside the database what the heads of chains are now."""
+    written = unit.services.anchorer.anchor()
+    if written is None:
+        return "another process is anchoring"
+    return f"{written.heads} heads anchored"
 
 
 @signals.worker_ready.connect(weak=False)

@@ -1,0 +1,19 @@
+"""The queue ``dead_letter``: what gave up outside a transaction becomes a row."""
+
+from __future__ import annotations
+
+from app.bootstrap import worker_services
+from app.kernel.errors import TransientError
+from interlock.canonical import JsonValue
+from tasks import celery
+from tasks.putting_off import put_off
+
+
+@celery.task(name="interlock.dead_letter.record")
+def record(*reports: JsonValue) -> str:
+    """Record reports; while the database is away, they wait."""
+    try:
+        count = worker_services().dead_letters.receive(reports)
+    except TransientError as error:
+        return put_off(record, list(reports), error)
+    return f"{count} dead letters"
