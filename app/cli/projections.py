@@ -27,7 +27,10 @@ def rebuild(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what differs.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Make the rows of decisions and actions what the journals say, and tell which were not."""
+    """Make the rows of decisions, actions and dead letters what the journals say, and tell which were not.
+
+    Dead letters of messages that no journal knows stay as they are.
+    """
     with database_at_hand("interlock_control") as database:
         tenants = Reading(database).tenants()
         console = Console(stderr=True, quiet=json)

@@ -15,7 +15,10 @@ from app.adapters.postgresql.reading import Reading, RunView, Wanted
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.cli import runs_view
 from app.cli.database_at_hand import database_at_hand
+from app.cli.recording_at_hand import recording_at_hand
 from app.cli.releases import Actor
+from app.data_plane.orchestration.cancel import Cancellation, foresee
+from app.data_plane.orchestration.cancel import cancel as cancel_run
 from app.data_plane.replay.explain import explain as explain_record
 from app.data_plane.replay.verify import verify as verify_record
 from app.data_plane.tools import shipped_tools
@@ -118,27 +121,19 @@ def cancel(
     json: Json = False,
 ) -> None:
     """End an orchestration: what is unsent stays unsent, what is on its way is waited for."""
-    from app.bootstrap import api_services
-    from app.data_plane.orchestration.cancel import Cancellation, foresee
-    from app.data_plane.orchestration.cancel import cancel as cancel_run
-
     if not dry_run and not reason.strip():
         raise InvalidChoiceError("The reason is empty.", "Say why with --reason.")
-    services = api_services()
-    try:
-        reading = Reading(services.database)
-        row = _view(reading, name).row
-        steps = reading.open_steps(row.orchestration_id)
-        loaded = services.recorder.load([row.tenant_id], [row.orchestration_id])
+    with recording_at_hand() as at_hand:
+        row = _view(at_hand.reading, name).row
+        steps = at_hand.reading.open_steps(row.orchestration_id)
+        loaded = at_hand.recorder.load([row.tenant_id], [row.orchestration_id])
         if row.orchestration_id not in loaded:
-            services.releases.get(row.release)
+            at_hand.releases.get(row.release)
         foreseen = foresee(loaded[row.orchestration_id].state, steps)
         status = row.status
         if not dry_run:
             cancellation = Cancellation(row.tenant_id, row.orchestration_id, actor, reason.strip(), steps)
-            status = cancel_run(services.recorder, cancellation).status
-    finally:
-        services.close()
+            status = cancel_run(at_hand.recorder, cancellation).status
     if json:
         told = {"orchestration_id": row.orchestration_id, "status": status, "dry_run": dry_run}
         print(json_text.dumps({**told, **asdict(foreseen)}))

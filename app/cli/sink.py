@@ -26,15 +26,21 @@ def sink(
     fail_first: Annotated[
         int, typer.Option(help="Answer 503 to the first N requests of each key.", min=0)
     ] = 0,
+    act_then_hang_every: Annotated[
+        int, typer.Option(help="Apply every Nth request and never answer it; 0 answers all.", min=0)
+    ] = 0,
+    answers: Annotated[
+        bool, typer.Option(help="Append to the history when each request was answered, too.")
+    ] = False,
 ) -> None:
     """Run an HTTP target that honours idempotency keys and counts what it received and applied.
 
     Prints its address as the first line, when it listens. Ends on SIGINT and SIGTERM.
     """
     listener = _listen(host, port)
-    ledger = Ledger(history=history)
+    ledger = Ledger(history=history, with_answers=answers)
     ledger.open()
-    behaviour = Behaviour(honours_keys, delay_ms / 1000, fail_first)
+    behaviour = Behaviour(honours_keys, delay_ms / 1000, fail_first, act_then_hang_every)
     config = uvicorn.Config(
         Sink(ledger, behaviour),
         http="httptools",

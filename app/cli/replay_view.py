@@ -1,0 +1,256 @@
+"""How plans, outcomes and the register of replays are shown: in words and tables, or as one object for programs."""
+
+from __future__ import annotations
+
+import json as json_text
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from app.cli.replay_waiting import CameOut
+from app.data_plane.replay.plan import Effect, ReplayPlan, totals
+from app.data_plane.replay.register import ReplayRow
+from app.data_plane.replay.request import Requested, Subject
+from app.kernel.clock import to_text
+from app.kernel.errors import InterlockError
+from app.telemetry.redaction import redact
+
+MOST_LINES = 50
+"""Orchestrations that are told one by one before only their number is."""
+
+_WORDS = {
+    "confirmed": "confirmed",
+    "will_be_sent": "will be sent",
+    "in_doubt": "in doubt",
+    "denied": "denied",
+    "decided_anew": "decided anew",
+}
+_MARK = {"will_be_sent": "yellow", "in_doubt": "red", "confirmed": "green", "decided_anew": "yellow"}
+_STATE_MARK = {"done": "green", "refused": "yellow", "failed": "red", "requested": "cyan"}
+
+
+def error_as_json(subject: Subject, error: InterlockError) -> dict[str, str]:
+    """Why one of several was refused."""
+    return {
+        "orchestration_id": subject.orchestration_id,
+        "code": error.code,
+        "what": error.what,
+        "remedy": error.remedy,
+    }
+
+
+def row_as_json(row: ReplayRow) -> dict[str, object]:
+    """A replay with its times as text."""
+    finished = to_text(row.finished_at) if row.finished_at is not None else None
+    return {**asdict(row), "requested_at": to_text(row.requested_at), "finished_at": finished}
+
+
+def plans_as_json(
+    pairs: Sequence[tuple[Subject, ReplayPlan | InterlockError]], *, dry_run: bool
+) -> dict[str, object]:
+    """Plans, and what cannot be planned."""
+    plans = [plan for _, plan in pairs if isinstance(plan, ReplayPlan)]
+    return {
+        "dry_run": dry_run,
+        "totals": totals(plans),
+        "plans": [asdict(plan) for plan in plans],
+        "errors": [error_as_json(of, plan) for of, plan in pairs if isinstance(plan, InterlockError)],
+    }
+
+
+def print_plan(console: Console, plan: ReplayPlan) -> None:
+    """One plan: each effect, what goes on, and why it would be refused."""
+
+    def line(text: str) -> None:
+        console.print(text, soft_wrap=True)
+
+    line(f"[bold]{plan.orchestration_id}[/] is {plan.status}; {plan.mode} under release {plan.release[:12]}")
+    if plan.new_orchestration_id:
+        line(f"  It would start {plan.new_orchestration_id}.")
+    for effect in plan.effects:
+        line(f"  {_effect(effect)}")
+    if not plan.effects:
+        line("  It has no effect so far.")
+    for words in plan.goes_on:
+        line(f"  Goes on: {escape(words)}")
+    for words in plan.earlier:
+        line(f"  Earlier: {escape(redact(words))}")
+    if plan.refused is not None:
+        line(f"  [red]Refused[/] ({plan.refused.code}): {escape(plan.refused.what)}")
+        line(f"  What to do: {escape(plan.refused.remedy)}")
+
+
+def _effect(effect: Effect) -> str:
+    words = _WORDS[effect.standing]
+    marked = f"[{_MARK[effect.standing]}]{words}[/]" if effect.standing in _MARK else words
+    since = f" since {effect.since[:19]}Z" if effect.since else ""
+    named = f" [{effect.action_id}]" if effect.standing == "in_doubt" else ""
+    told = f"{effect.name} ({effect.tool} at {effect.target}): {marked}{since}; {escape(effect.why)}"
+    return f"{told}{escape(named)}"
+
+
+def print_plans(console: Console, pairs: Sequence[tuple[Subject, ReplayPlan | InterlockError]]) -> None:
+    """Several plans: a line for each, and what they come to together."""
+    for subject, plan in pairs[:MOST_LINES]:
+        if isinstance(plan, InterlockError):
+            told = f"[red]cannot be planned[/]: {escape(plan.what)}"
+        elif plan.refused is not None:
+            told = f"[red]refused[/] ({plan.refused.code}): {escape(plan.refused.what)}"
+        else:
+            told = _counted(plan.totals) or "no effect so far"
+        console.print(f"{subject.orchestration_id}  {told}", soft_wrap=True)
+    if len(pairs) > MOST_LINES:
+        console.print(f"... and {len(pairs) - MOST_LINES} more; --json tells all")
+    plans = [plan for _, plan in pairs if isinstance(plan, ReplayPlan) and plan.refused is None]
+    print_totals(console, plans, refused=len(pairs) - len(plans))
+
+
+def print_totals(console: Console, plans: Sequence[ReplayPlan], *, refused: int) -> None:
+    """What plans come to together, and how many others are refused."""
+    counted = _counted(totals(plans)) or "no effect"
+    console.print(f"[bold]{len(plans)} to be replayed[/] ({counted}), {refused} refused", soft_wrap=True)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {_WORDS[name]}" for name, count in sorted(counts.items()))
+
+
+def outcomes_as_json(
+    refused: Sequence[tuple[Subject, InterlockError]],
+    requested: Sequence[Requested],
+    came_out: Sequence[CameOut],
+) -> dict[str, object]:
+    """What was requested, what came out, and what was refused."""
+    known = {one.row.replay_id: one for one in came_out}
+    return {
+        "replays": [_requested_as_json(one, known.get(one.replay_id)) for one in requested],
+        "refused": [error_as_json(subject, error) for subject, error in refused],
+    }
+
+
+def _requested_as_json(one: Requested, came_out: CameOut | None) -> dict[str, object]:
+    told: dict[str, object] = {
+        "replay_id": one.replay_id,
+        "orchestration_id": one.subject.orchestration_id,
+        "dead_letter_id": one.subject.dead_letter_id,
+        "planned": one.plan.totals,
+        "state": "requested",
+    }
+    if came_out is None:
+        return told
+    row = came_out.row
+    return {
+        **told,
+        "state": row.state,
+        "outcome": row.outcome,
+        "new_orchestration_id": row.new_orchestration_id,
+        "status": came_out.status,
+    }
+
+
+def print_requested(console: Console, requested: Sequence[Requested]) -> None:
+    """What a worker will carry out."""
+    for one in requested[:MOST_LINES]:
+        console.print(f"{one.subject.orchestration_id}  requested as {one.replay_id}", soft_wrap=True)
+    if len(requested) > MOST_LINES:
+        console.print(f"... and {len(requested) - MOST_LINES} more")
+    if requested:
+        console.print("What comes out: python -m app replays list", soft_wrap=True)
+
+
+def print_outcome(console: Console, one: CameOut) -> None:
+    """One line: what came out, and how the orchestration ended."""
+    row = one.row
+    if row.finished_at is None:
+        ended = "is not taken by a worker yet"
+    elif row.state == "done":
+        ended = f"{one.orchestration_id} is {one.status}"
+    else:
+        ended = f"it is {one.status} as before"
+    outcome = f" {escape(redact(row.outcome))};" if row.outcome else ""
+    console.print(f"{row.orchestration_id}  {_state(row.state)}:{outcome} {ended}", soft_wrap=True)
+
+
+def print_refused(console: Console, refused: Sequence[tuple[Subject, InterlockError]]) -> None:
+    """Why some were not even requested."""
+    for subject, error in refused[:MOST_LINES]:
+        console.print(
+            f"{subject.orchestration_id}  [red]refused[/] ({error.code}): {escape(redact(error.what))}",
+            soft_wrap=True,
+        )
+    if len(refused) > MOST_LINES:
+        console.print(f"... and {len(refused) - MOST_LINES} more refused; --json tells all")
+
+
+def print_rows(console: Console, rows: Sequence[ReplayRow], limit: int) -> None:
+    """A page of the register."""
+    if not rows:
+        console.print("There is no such replay. What could be replayed: python -m app dead-letters list")
+        return
+    table = Table(
+        Column("replay", no_wrap=True),
+        Column("of", no_wrap=True),
+        Column("mode, by", overflow="fold"),
+        Column("outcome", overflow="fold"),
+        Column("asked for", no_wrap=True),
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+    )
+    for row in rows:
+        asked_for = to_text(row.requested_at)
+        table.add_row(
+            row.replay_id[:16],
+            row.orchestration_id[:16],
+            f"{row.mode}\n  {escape(redact(row.actor))}",
+            _state(row.state) + ("" if row.state in {"done", "requested"} else f"\n  {_code(row)}"),
+            f"{asked_for[5:10]} {asked_for[11:16]}",
+        )
+    console.print(table)
+    console.print("Why, and what was planned: python -m app replays show ID")
+    if len(rows) == limit:
+        console.print(f"More: --before {rows[-1].replay_id}", soft_wrap=True)
+
+
+def _code(row: ReplayRow) -> str:
+    return escape(row.outcome.partition(":")[0])
+
+
+def print_row(console: Console, row: ReplayRow, reason: str | None, planned: str | None) -> None:
+    """One replay: who, why, what was planned, what came out."""
+
+    def line(name: str, value: str) -> None:
+        console.print(f"  {name:<12} {escape(redact(value))}", soft_wrap=True)
+
+    console.print(f"[bold]{row.replay_id}[/] {_state(row.state)}", soft_wrap=True)
+    line("mode", f"{row.mode} of {row.orchestration_id} under release {row.release[:12]}")
+    if row.dead_letter_id:
+        line("dead letter", row.dead_letter_id)
+    line("who", row.actor)
+    line("why", reason if reason is not None else "(the reason was removed)")
+    line("asked for", to_text(row.requested_at))
+    line("ended", to_text(row.finished_at) if row.finished_at is not None else "not yet")
+    line("outcome", row.outcome or "-")
+    if row.new_orchestration_id:
+        line("started", row.new_orchestration_id)
+    console.print("  planned")
+    if planned is None:
+        console.print("    (the plan was removed)")
+        return
+    plan = json_text.loads(planned)
+    for effect in plan["effects"]:
+        words = _WORDS[effect["standing"]]
+        console.print(
+            f"    {escape(effect['name'])} at {effect['target']}: {words}; {escape(effect['why'])}",
+            soft_wrap=True,
+        )
+    for words in plan["goes_on"]:
+        console.print(f"    {escape(words)}", soft_wrap=True)
+
+
+def _state(state: str) -> str:
+    return f"[{_STATE_MARK[state]}]{state}[/]"
