@@ -10,13 +10,15 @@ at a target that honours keys, at one that does not, and one that the policy den
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
 
 from app.data_plane.contents import Contents
 from app.data_plane.orchestration.progress import Progress, progress
 from app.data_plane.orchestration.state import OrchestrationState, initial
 from app.data_plane.tools import shipped_tools
-from app.kernel.facts import AnyFact, OrchestrationStarted, RunFolded, SnapshotTaken
+from app.kernel.clock import to_text
+from app.kernel.facts import AnyFact, OrchestrationStarted, Recorded, RunFolded, SnapshotTaken
 from app.kernel.release import (
     ActionTemplate,
     AgentBundle,
@@ -138,6 +140,11 @@ class Example:
         self.state = step.state
         self.facts += step.facts
         return step
+
+    def recorded(self, at: datetime) -> tuple[Recorded, ...]:
+        """The journal, all of it written at one moment."""
+        text = to_text(at)
+        return tuple(Recorded(ORCHESTRATION, place, text, fact) for place, fact in enumerate(self.facts))
 
     def begin(self) -> None:
         """The event is accepted and its snapshot taken."""

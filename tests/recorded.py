@@ -40,8 +40,14 @@ def load(path: Path) -> tuple[Record, Release]:
     return record, Release.model_validate(held["release"])
 
 
-def restore(url: str, record: Record, release: Release, *, facts: int | None = None) -> None:
-    """Put a recorded history into an empty database, or its first ``facts`` facts, as if it were still running."""
+def restore(
+    url: str, record: Record, release: Release, *, facts: int | None = None, runs: bool = False
+) -> None:
+    """Put a recorded history into an empty database, or its first ``facts`` facts, as if it were still running.
+
+    Args:
+        runs: also of one that still runs, the runs' own chains.
+    """
     chain = record.chain[:facts]
     started = decode(chain[0].body).fact
     assert isinstance(started, OrchestrationStarted)
@@ -76,7 +82,7 @@ def restore(url: str, record: Record, release: Release, *, facts: int | None = N
                 "2026-01-01T00:00:00Z" if closed else None,
             ],
         )
-        chains = {record.orchestration_id: chain, **(record.runs if closed else {})}
+        chains = {record.orchestration_id: chain, **(record.runs if closed or runs else {})}
         for key, links in chains.items():
             for seq, link in enumerate(links):
                 connection.execute(

@@ -126,9 +126,12 @@ class RunningSystem:
         if self._beat:
             self._start("beat", topology.beat(self._settings))
 
-    def start_worker(self, group: WorkerGroup, name: str) -> subprocess.Popen[bytes]:
-        """One more worker process, as ``celery -A tasks worker -Q ... -n NAME@%h``."""
-        return self._start(name, topology.worker(group, self._settings, name=name))
+    def start_worker(
+        self, group: WorkerGroup, name: str, *, application: str | None = None
+    ) -> subprocess.Popen[bytes]:
+        """One more worker process, as ``celery -A tasks worker -Q ... -n NAME@%h``; ``application`` if another's."""
+        command = topology.worker(group, self._settings, name=name)
+        return self._start(name, command, application=application)
 
     def stop(self) -> None:
         """End what was started, by its own process ids."""
@@ -153,9 +156,9 @@ class RunningSystem:
         with self._catalogue() as catalogue:
             ReleaseDesk(catalogue, shipped_tools()).publish(request)
 
-    def publish(self, release: Release) -> None:
+    def publish(self, release: Release, documents: Path = CHECKOUT / "config") -> None:
         """Publish and route one release of a test's own, with the demo's tenant and nothing else routed."""
-        self.publish_shipped(route=False)
+        self.publish_shipped(documents, route=False)
         with self._catalogue() as catalogue:
             catalogue.publish(Plan((), (release,), 0, 0), "tests")
             catalogue.route(release.workflow, "stable", release.digest, BY_TESTS)
@@ -216,11 +219,13 @@ class RunningSystem:
         yield PostgresqlCatalogue(database)
         database.close()
 
-    def _start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _start(
+        self, name: str, command: Sequence[str], *, application: str | None = None
+    ) -> subprocess.Popen[bytes]:
         program, *arguments = command
         argv = [sys.executable, *(["-m", "celery"] if program == "celery" else []), *arguments]
-        if self._application != "tasks" and "-A" in argv:
-            argv[argv.index("-A") + 1] = self._application
+        if "-A" in argv:
+            argv[argv.index("-A") + 1] = application or self._application
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 argv, cwd=CHECKOUT, env=self._environment, stdout=log, stderr=subprocess.STDOUT

@@ -218,6 +218,53 @@ class TestClaiming:
         claimed = claim_when_the_lease_ends(store)
         assert (claimed[0].fence, claimed[0].attempt) == (first.fence + 1, 2)
 
+    def test_a_lease_that_ended_by_itself_is_a_lapse_and_one_that_was_ended_is_none(
+        self, store: Store
+    ) -> None:
+        """What came to nothing is counted, so that it can give up; a retry that was asked for is not."""
+        (orchestration,) = accept(store, accepted_event("1"))
+        add_steps(store, orchestration, run(orchestration, lease_seconds=SHORT_LEASE))
+        (first,) = claim_run(store)
+        (second,) = claim_when_the_lease_ends(store)
+        assert (first.lapses, second.lapses) == (0, 1)
+        store.commit([change(orchestration, claim=second, settle="retry")])
+        (third,) = claim_run(store)
+        assert third.lapses == 1
+        store.commit([change(orchestration, claim=third, settle="retry", lapsed=True)])
+        # Twice is too often to be claimed among others, and so by its id.
+        assert claim_run(store) == []
+        (fourth,) = store.claim(Queue.AGENT_RUNS, limit=10, worker="w")
+        assert fourth.lapses == 2
+
+    def test_a_step_that_came_to_nothing_twice_is_claimed_alone(self, store: Store) -> None:
+        """What ends its worker takes no other step with it a third time."""
+        (orchestration,) = accept(store, accepted_event("1"))
+        add_steps(store, orchestration, *(run(orchestration, f"run_{number}") for number in range(3)))
+        for _ in range(2):
+            (claim,) = claim_run(store, "run_1")
+            store.commit([change(orchestration, claim=claim, settle="retry", lapsed=True)])
+        alone: list[str] = []
+        together: list[str] = []
+        while claims := store.claim(Queue.AGENT_RUNS, limit=10, worker="w"):
+            names = [claim.step_id for claim in claims]
+            (alone if "run_1" in names else together).extend(names)
+        assert (alone, sorted(together)) == (["run_1"], ["run_0", "run_2"])
+
+    def test_what_a_message_holds_is_given_back_and_nobody_elses(self, store: Store) -> None:
+        """A failed message's steps need not wait for their leases' end, and its late results lose."""
+        (orchestration,) = accept(store, accepted_event("1"))
+        add_steps(store, orchestration, run(orchestration, "run_1"), run(orchestration, "run_2"))
+        (mine,) = claim_run(store, "run_1", worker="me/1")
+        assert claim_run(store, "run_2", worker="me/11")
+        assert store.give_back("me/1", in_seconds=0.0, lapsed=False) == 1
+        assert store.give_back("me/1", in_seconds=0.0, lapsed=False) == 0
+        assert verdict(store, change(orchestration, claim=mine)) is Verdict.FENCED
+        (again,) = store.claim(Queue.AGENT_RUNS, limit=10, worker="other/1")
+        assert (again.step_id, again.lapses) == ("run_1", 0)
+        assert store.give_back("other/1", in_seconds=0.0, lapsed=True) == 1
+        (later,) = claim_run(store, "run_1")
+        assert later.lapses == 1
+
     def test_a_small_tenant_is_served_beside_a_large_ones_backlog(self, store: Store) -> None:
         """Every tenant's first, then every tenant's second: whoever came first cannot starve the others."""
         accept(store, *(accepted_event(str(number), tenant="large") for number in range(40)))

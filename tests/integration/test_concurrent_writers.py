@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
@@ -20,6 +20,7 @@ import pytest
 from app.adapters.postgresql import commits
 from app.adapters.postgresql.database import Connection, Database
 from app.adapters.postgresql.store import PostgresqlStore
+from app.data_plane.dead_letters.from_facts import Owner
 from app.data_plane.ports import Append, Change, Verdict
 from app.kernel.clock import SystemClock
 from app.kernel.facts import DeliveryStarted
@@ -149,11 +150,11 @@ def test_facts_of_one_batch_about_one_orchestration_go_in_one_after_the_other(
     assert stores[0].commit(changes).verdicts == (Verdict.RECORDED, Verdict.MOVED)
 
 
-Heads = dict[str, tuple[int, bytes]]
+Heads = tuple[dict[str, tuple[int, bytes]], dict[str, Owner]]
 
 
 def _heads_in_the_order_of_arrival(connection: Connection, changes: Sequence[Change]) -> Heads:
-    heads: Heads = {}
+    heads: dict[str, tuple[int, bytes]] = {}
     for change in changes:
         row = connection.execute(
             "SELECT head_seq, head_hash FROM orchestrations WHERE orchestration_id = %s FOR UPDATE",
@@ -161,7 +162,7 @@ def _heads_in_the_order_of_arrival(connection: Connection, changes: Sequence[Cha
         ).fetchone()
         assert row is not None
         heads[change.orchestration_id] = (row[0], row[1])
-    return heads
+    return heads, _owners(heads)
 
 
 def _heads_without_a_lock(connection: Connection, changes: Sequence[Change]) -> Heads:
@@ -169,7 +170,12 @@ def _heads_without_a_lock(connection: Connection, changes: Sequence[Change]) -> 
         "SELECT orchestration_id, head_seq, head_hash FROM orchestrations WHERE orchestration_id = ANY(%s)",
         [[change.orchestration_id for change in changes]],
     )
-    return {row[0]: (row[1], row[2]) for row in found}
+    heads = {row[0]: (row[1], row[2]) for row in found}
+    return heads, _owners(heads)
+
+
+def _owners(orchestrations: Iterable[str]) -> dict[str, Owner]:
+    return {one: Owner("demo", "", one, "branching") for one in orchestrations}
 
 
 @pytest.mark.parametrize("planted", [_heads_in_the_order_of_arrival, _heads_without_a_lock])

@@ -5,16 +5,6 @@ from __future__ import annotations
 from celery.worker.control import Panel
 
 from app.adapters.celery import inspection_only
-from app.kernel.errors import TransientError
-from tasks.never_raising import never_raising
-
-
-def test_a_task_that_fails_says_so_in_its_result_and_breaks_no_chord() -> None:
-    @never_raising
-    def task() -> str:
-        raise TransientError("the database is away")
-
-    assert task() == "not done: unavailable"
 
 
 def test_a_worker_answers_inspection_and_denies_control(monkeypatch) -> None:

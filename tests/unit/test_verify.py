@@ -235,6 +235,41 @@ def test_explain_says_who_said_what_which_stage_was_skipped_and_what_the_policy_
     assert any("runs verify" in line for line in told.replay)
 
 
+@pytest.mark.parametrize("taken", ["orchestration_resumed", "orchestration_closed"])
+def test_a_resume_that_was_taken_out_of_the_record_is_missed(taken: str) -> None:
+    """An orchestration that gave up, was resumed and ended well: neither its first end nor who reopened it can go."""
+    record, release = load(HISTORIES / "resumed.json")
+    assert verify(record, release).matches
+    place = next(place for place, link in enumerate(record.chain) if _fact(link)["kind"] == taken)
+    chain = _chain(
+        record.orchestration_id,
+        (*record.chain[:place], *record.chain[place + 1 :]),
+        lambda _fact: None,
+    )
+    edited = replace(record, chain=chain, head_seq=len(chain), head_hash=chain[-1].hash)
+
+    verification = verify(edited, release)
+
+    assert verification.difference is not None
+    assert verification.decision_recomputed == verification.decision_recorded, (
+        "no decision changes by a resume"
+    )
+
+
+def test_explain_says_how_to_replay_what_gave_up() -> None:
+    """The fourth question, of a dead letter and of what was mended since."""
+    record, release = load(HISTORIES / "resumed.json")
+    ended = [
+        place for place, link in enumerate(record.chain) if _fact(link)["kind"] == "orchestration_closed"
+    ]
+    gave_up = replace(record, chain=record.chain[: ended[0] + 1])
+    assert any("--mode resume --dry-run" in line for line in explain(gave_up, release).replay)
+    mended = explain(record, release)
+    assert not any("--mode resume" in line for line in mended.replay)
+    assert any("--mode rerun --dry-run" in line for line in mended.replay)
+    assert any("alice had it go on" in moment.text for moment in mended.happened)
+
+
 def _fact(link: StoredLink) -> dict[str, object]:
     fact: dict[str, object] = json.loads(link.body)["fact"]
     return fact

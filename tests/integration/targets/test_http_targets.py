@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from app.adapters.secrets import SecretUnavailableError
 from app.adapters.targets.connection import MAX_ANSWER_BYTES
 from app.adapters.targets.http import HttpTargets, TargetAddress
-from app.data_plane.ports import Delivery, Receipt
+from app.data_plane.ports import Delivery, Probe, ProbeAnswer, Receipt
 from tests.integration.scripted_server import Behaviour, Exchange, ScriptedServer, scripted_server
 
 DELIVERY = Delivery(
@@ -28,6 +29,17 @@ DELIVERY = Delivery(
     traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 )
 
+PROBE = Probe(
+    tenant_id="demo",
+    target="tracker",
+    action_id="act_1",
+    orchestration_id="orc_1",
+    event_id="e-1",
+    idempotency_key="key_1",
+    path="/v1/keys/{key}",
+    timeout_seconds=5.0,
+    traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+)
 
 LOCAL = frozenset({"127.0.0.0/8", "::1/128"})
 
@@ -316,3 +328,116 @@ def test_a_connection_that_the_target_closed_while_idle_is_not_used_again() -> N
 
 def test_a_secret_is_in_no_representation() -> None:
     assert "s3cret" not in repr(TargetAddress("http://x", authorization="s3cret"))
+
+
+def test_a_delivery_that_waits_too_long_for_its_turn_is_not_sent() -> None:
+    """Its time counts from the call: who waited for it may believe afterwards that nothing comes any more."""
+
+    async def run() -> tuple[list[Receipt], int]:
+        async with scripted_server(Exchange.wait_until_the_client_closes) as server:
+            targets = targets_at(server.url, concurrency=1)
+            batch = [replace(DELIVERY, timeout_seconds=0.2)] * 3
+            receipts = await targets.deliver(batch)
+            await targets.close()
+            return receipts, len(server.heads)
+
+    receipts, received = asyncio.run(run())
+    assert sorted(receipt.reason for receipt in receipts) == ["connect_timed_out"] * 2 + ["timed_out"]
+    assert sorted(receipt.outcome for receipt in receipts) == ["retry", "retry", "unknown"]
+    assert received == 1
+
+
+def test_a_process_that_stood_still_does_not_go_on_sending() -> None:
+    """Stopped and continued, it finds its time over before it has written anything."""
+
+    class Stopped(OneAddress):
+        seconds = 0.0
+
+        def find(self, tenant_id: str, target: str) -> TargetAddress:
+            time.sleep(self.seconds)
+            return super().find(tenant_id, target)
+
+    async def run() -> tuple[list[Receipt], list[str]]:
+        async with scripted_server(answers("HTTP/1.1 201 Created\nContent-Length: 0\n\n")) as server:
+            directory = Stopped(TargetAddress(server.url, networks=LOCAL))
+            targets = HttpTargets(directory)
+            receipts = await targets.deliver([DELIVERY])
+            directory.seconds = 0.3
+            receipts += await targets.deliver([replace(DELIVERY, timeout_seconds=0.1)])
+            await targets.close()
+            return receipts, server.heads
+
+    receipts, heads = asyncio.run(run())
+    assert [receipt.outcome for receipt in receipts] == ["confirmed", "retry"]
+    assert receipts[1].reason == "connect_timed_out"
+    assert len(heads) == 1
+
+
+def ask(behaviour: Behaviour, probe: Probe = PROBE) -> tuple[ProbeAnswer, ScriptedServer]:
+    async def run() -> tuple[ProbeAnswer, ScriptedServer]:
+        async with scripted_server(behaviour) as server:
+            targets = targets_at(server.url)
+            [answer] = await targets.probe([probe])
+            await targets.close()
+            return answer, server
+
+    return asyncio.run(run())
+
+
+class TestProbing:
+    """A target tells what became of a key: with 200 and 404, and with nothing else."""
+
+    def test_the_key_stands_in_the_path_and_nothing_is_asked_to_happen(self) -> None:
+        odd = replace(PROBE, idempotency_key="key/ä?#{key}", path="/at/{key}/state?v=1")
+        answer, server = ask(answers("HTTP/1.1 200 OK\nContent-Length: 2\n\n{}"), odd)
+        assert answer == ProbeAnswer("applied", 200, b"{}")
+        request_line, *lines = server.heads[0].strip().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        assert request_line == "GET /at/key%2F%C3%A4%3F%23%7Bkey%7D/state?v=1 HTTP/1.1"
+        assert "Idempotency-Key" not in headers
+        assert (headers["Authorization"], headers["Interlock-Tenant"]) == ("Bearer s3cret", "demo")
+        assert headers["traceparent"] == PROBE.traceparent
+        assert server.bodies == [b""]
+
+    @pytest.mark.parametrize(
+        ("status", "extra", "told", "wait"),
+        [
+            ("200 OK", "", "applied", None),
+            ("404 Not Found", "", "not_applied", None),
+            ("201 Created", "", "unknown", None),
+            ("204 No Content", "", "unknown", None),
+            ("301 Moved\nLocation: http://127.0.0.1:9/", "", "unknown", None),
+            ("401 Who", "", "unknown", None),
+            ("410 Gone", "", "unknown", None),
+            ("429 Busy", "Retry-After: 7\n", "unknown", 7.0),
+            ("500 Oops", "", "unknown", None),
+        ],
+    )
+    def test_each_status_has_its_meaning(
+        self, status: str, extra: str, told: str, wait: float | None
+    ) -> None:
+        answer, server = ask(answers(f"HTTP/1.1 {status}\n{extra}Content-Length: 0\n\n"))
+        assert (answer.answer, answer.http_status) == (told, int(status[:3]))
+        assert answer.retry_after_seconds == wait
+        assert len(server.heads) == 1
+
+    def test_no_whole_answer_is_none(self) -> None:
+        cut_off, _ = ask(answers_and_closes("HTTP/1.1 404 Not Found\nContent-Length: 10\n\nhal"))
+        assert cut_off == ProbeAnswer("unknown", 404, reason="connection_lost")
+        hangs, _ = ask(Exchange.wait_until_the_client_closes, replace(PROBE, timeout_seconds=0.1))
+        assert hangs == ProbeAnswer("unknown", reason="timed_out")
+
+    @pytest.mark.parametrize(
+        ("url", "networks", "reason"),
+        [
+            ("http://127.0.0.1:9", frozenset(), "address_not_allowed"),
+            ("http://127.0.0.1:1", LOCAL, "connection_refused"),
+            ("http://[bad", LOCAL, "invalid_address"),
+        ],
+    )
+    def test_who_cannot_be_reached_tells_nothing(
+        self, url: str, networks: frozenset[str], reason: str
+    ) -> None:
+        directory = OneAddress(TargetAddress(url, networks=networks))
+        [answer] = asyncio.run(HttpTargets(directory).probe([PROBE]))
+        assert answer == ProbeAnswer("unknown", reason=reason)

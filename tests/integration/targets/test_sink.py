@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.eventually import assert_eventually
+
 
 class Sinks:
     """Starts sinks as processes of their own and ends them."""
@@ -106,6 +108,18 @@ def test_the_first_requests_of_each_key_can_be_failed(sinks: Sinks) -> None:
     assert counts(url) == (5, 1, 1)
 
 
+@pytest.mark.parametrize("option", ["--honours-keys", "--no-honours-keys"])
+def test_it_can_be_asked_what_became_of_a_key(sinks: Sinks, option: str) -> None:
+    url = sinks.start(option, "--fail-first", "1")
+    assert call(f"{url}/v1/keys/k")[0] == 404
+    assert effect(url, "k")[0] == 503
+    assert call(f"{url}/v1/keys/k")[0] == 404
+    assert effect(url, "k")[0] == 201
+    status, _, answer = call(f"{url}/v1/keys/k")
+    assert (status, answer) == (200, {"applied": True})
+    assert call(f"{url}/v1/keys/other")[0] == 404
+
+
 def test_bad_requests_are_told_apart_and_not_counted(sinks: Sinks) -> None:
     url = sinks.start()
     tool = f"{url}/v1/effects/github.label"
@@ -138,6 +152,27 @@ def test_a_checker_can_read_the_effects_and_the_history_and_a_killed_sink_rememb
         ("k1", "repeated"),
     ]
     assert lines[0]["tenant"] == "demo"
+
+
+def test_a_sink_that_acts_and_then_hangs_keeps_the_effect_and_its_history_has_no_answer_to_it(
+    sinks: Sinks, tmp_path: Path
+) -> None:
+    """What a crash between effect and answer looks like from outside."""
+    history = tmp_path / "history.jsonl"
+    url = sinks.start("--history", str(history), "--answers", "--act-then-hang-every", "2")
+    assert effect(url, "k1")[0] == 201
+    request = urllib.request.Request(f"{url}/v1/effects/t.t", b"{}", {"Idempotency-Key": "k2"})
+    with pytest.raises(TimeoutError):
+        urllib.request.urlopen(request, timeout=0.3)
+    assert effect(url, "k2", b"{}")[0] == 200
+    assert_eventually(lambda: len(history.read_text().splitlines()) == 5, what="the last answer is told")
+    sinks.kill_last()
+    lines = [json.loads(line) for line in history.read_text().splitlines()]
+    assert [line["answered"] for line in lines if "answered" in line] == [1, 3]
+    received = {line["number"]: line["at"] for line in lines if "number" in line}
+    assert all(line["at"] >= received[line["answered"]] for line in lines if "answered" in line)
+    again = sinks.start("--history", str(history), "--answers")
+    assert counts(again) == (3, 2, 1)
 
 
 def test_a_port_in_use_is_said_in_a_sentence(sinks: Sinks) -> None:

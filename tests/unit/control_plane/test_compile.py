@@ -64,6 +64,11 @@ def test_a_shipped_workflow_asks_three_agents_reads_once_and_writes_once(workflo
     [
         (WORKFLOW, "why: No agent gave a usable label.", "why: No agent gave a usable label!"),
         (WORKFLOW, "rule: majority", "rule: weighted"),
+        (
+            WORKFLOW,
+            "{name: pager, honours_keys: true}",
+            '{name: pager, honours_keys: true, probe_path: "/keys/{key}"}',
+        ),
         (WORKFLOW, "agents: [classifier, maintainer", "agents: [maintainer, classifier"),
         ("agents/classifier/1/instructions.md", "You label", "You  label"),
         ("agents/classifier/1/agent.yaml", "event.issue.body", "event.issue.title"),
@@ -180,6 +185,10 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
     (WORKFLOW, "rule: majority, over: [label]", "rule: majority", "stages.classify.aggregation.over", "none is named"),
     (WORKFLOW, "needs_answer: {type: boolean}", "needs_answer: {type: object}", "stages.classify.proposal", "needs_answer"),
     (WORKFLOW, "fallback: {risk: medium", "fallback: {risk: huge", "stages.risk.fallback", "does not fit"),
+    (WORKFLOW, "{name: pager, honours_keys: true}", '{name: pager, probe_path: "/keys/{id}/{key}"}', "targets.pager.probe_path", "only {key} is known"),
+    (WORKFLOW, "{name: pager, honours_keys: true}", '{name: pager, probe_path: "/keys/{key}/{key}"}', "targets.pager.probe_path", "once"),
+    (WORKFLOW, "{name: pager, honours_keys: true}", '{name: pager, probe_path: "/keys#{key}"}', "targets.pager.probe_path", "fragment"),
+    (WORKFLOW, "{name: pager, honours_keys: true}", '{name: pager, probe_path: "/keys"}', "targets.1.probe_path", "should match pattern"),
     (WORKFLOW, "policy: issue-triage", "policy: anarchy", "policy", "no policy 'anarchy'"),
     ("agents/answer-writer/1/agent.yaml", "stages.classify.label", "stages.risk.risk", "inputs.label", "in stage 'answer'"),
     ("agents/classifier/1/agent.yaml", "providers: [scripted]", "providers: [oracle]", "provider_versions", "other providers"),

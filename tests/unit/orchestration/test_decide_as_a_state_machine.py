@@ -6,6 +6,8 @@ once, and hypothesis looks for facts that break it.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,31 +21,40 @@ from app.kernel.facts import (
     TERMINAL,
     ActionAuthorised,
     ActionDenied,
+    ActionSettled,
     AnyFact,
     CancelRequested,
     DecisionMade,
     DeliveryConfirmed,
     DeliveryFailed,
     DeliveryInDoubt,
+    DeliveryProbed,
     DeliveryRetried,
     DeliveryStarted,
     OrchestrationClosed,
+    OrchestrationResumed,
     SnapshotTaken,
     StageDecided,
     StageSkipped,
     StageStarted,
     StepGaveUp,
+    StepLapsed,
 )
 from tests.branching_workflow import AGENTS, ORCHESTRATION, Example, branching_release
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
 MAY_BECOME = {
-    "authorised": {"authorised", "sending", "failed"},
+    "authorised": {"authorised", "sending", "failed", "in_doubt"},
     "sending": {"sending", "authorised", "confirmed", "failed", "in_doubt"},
     "denied": {"denied"},
     "confirmed": {"confirmed"},
     "failed": {"failed"},
-    "in_doubt": {"in_doubt"},
+    "in_doubt": {"in_doubt", "settled"},
+    "settled": {"settled"},
 }
+WHEN_RESUMED = {**MAY_BECOME, "failed": {"authorised"}, "settled": {"authorised", "settled"}}
+REPAIRS = (OrchestrationResumed, ActionSettled, DeliveryProbed)
 STAGE_MAY_BECOME = {
     "pending": {"pending", "running", "skipped"},
     "running": {"running", "decided"},
@@ -89,11 +100,13 @@ def assert_valid(state: OrchestrationState) -> None:
 
 def assert_follows(before: OrchestrationState, fact: AnyFact, after: OrchestrationState) -> None:
     """What holds of every step: what is known stays known."""
-    if before.status in TERMINAL:
+    if before.status in TERMINAL and not (before.status == "dead_lettered" and isinstance(fact, REPAIRS)):
         assert after is before, "something happened after the end"
     for name in ("started", "snapshot_digest", "decision", "cancelled_by", "gave_up", "closed"):
         known = getattr(before, name)
-        assert known is None or getattr(after, name) == known, f"a second {name}"
+        repaired = name in {"gave_up", "closed"} and isinstance(fact, REPAIRS)
+        assert known is None or getattr(after, name) == known or repaired, f"a second {name}"
+    resumed = isinstance(fact, OrchestrationResumed) and after is not before
     for name, stage in before.stages.items():
         assert after.stages[name].status in STAGE_MAY_BECOME[stage.status], f"{name} was settled twice"
         assert after.stages[name].runs[: len(stage.runs)] == stage.runs, "a folded run changed"
@@ -102,7 +115,12 @@ def assert_follows(before: OrchestrationState, fact: AnyFact, after: Orchestrati
     for key, action in before.actions_by_id.items():
         now = after.actions_by_id[key]
         assert now.proposed == action.proposed, "an action was proposed twice"
-        assert now.status in MAY_BECOME[action.status], f"{action.status} became {now.status} by {fact.kind}"
+        may_become = (WHEN_RESUMED if resumed else MAY_BECOME)[action.status]
+        assert now.status in may_become, f"{action.status} became {now.status} by {fact.kind}"
+        if action.status == "in_doubt":
+            assert now.status == "in_doubt" or isinstance(fact, (ActionSettled, DeliveryProbed)), (
+                "what was in doubt was settled by nobody"
+            )
         assert now.attempts >= action.attempts
         if isinstance(fact, DeliveryStarted) and now != action:
             assert now.attempts > action.attempts, "one attempt was begun twice"
@@ -158,12 +176,43 @@ def journals(draw: st.DrawFn) -> Example:
         if example.state.closed is not None or not open_ones:
             break
         deliver(example, draw(st.sampled_from(sorted(open_ones))), draw)
+    for turn in range(draw(st.integers(0, 3))):
+        repair(example, f"rpl_{turn}", draw)
     return example
+
+
+def repair(example: Example, replay_id: str, draw: st.DrawFn) -> None:
+    """What people and probes do about what gave up."""
+    for key, one in sorted(example.state.actions_by_id.items()):
+        if one.status == "in_doubt" and draw(st.booleans()):
+            example.happen(draw(st.sampled_from(settlements(key, one.attempts, one.probes + 1))))
+    example.happen(OrchestrationResumed(replay_id=replay_id, actor="alice", reason_digest="0" * 64))
+    for key, one in sorted(example.state.actions_by_id.items()):
+        if one.status == "authorised":
+            deliver(example, key, draw)
+
+
+def settlements(key: str, attempt: int, probe: int) -> list[AnyFact]:
+    """What a person or a probe may say of an action that is in doubt."""
+    return [
+        *(
+            ActionSettled(
+                action_id=key, attempt=attempt, applied=applied, actor="alice", reason_digest="0" * 64
+            )
+            for applied in (True, False)
+        ),
+        *(
+            DeliveryProbed(
+                action_id=key, attempt=attempt, probe=probe, answer=answer, reason="", receipt_digest="0" * 64
+            )
+            for answer in ("applied", "not_applied", "unknown")
+        ),
+    ]
 
 
 def deliver(example: Example, key: str, draw: st.DrawFn) -> None:
     """One attempt, as a dispatcher would make it; the answer may never come."""
-    first = before_attempt(example.state, key)
+    first = before_attempt(example.state, key, example.recorded(NOW), NOW)
     if first is None:
         return
     example.happen(first)
@@ -177,6 +226,7 @@ def answers(key: str, attempt: int) -> list[AnyFact]:
     return [
         DeliveryConfirmed(action_id=key, attempt=attempt, http_status=201, receipt_digest="0" * 64),
         DeliveryRetried(action_id=key, attempt=attempt, reason="busy"),
+        DeliveryRetried(action_id=key, attempt=attempt, reason="no answer", ambiguous=True),
         DeliveryFailed(action_id=key, attempt=attempt, reason="refused"),
         DeliveryInDoubt(action_id=key, attempt=attempt, reason="no answer"),
     ]
@@ -190,6 +240,8 @@ def _facts_that_may_fit() -> list[AnyFact]:
         SnapshotTaken(snapshot_digest="0" * 64),
         CancelRequested(actor="alice", reason_digest="0" * 64),
         StepGaveUp(step_id="adv_1", queue="orchestration", code="defect", attempts=5),
+        StepLapsed(step_id="adv_1", queue="orchestration", lapses=1),
+        OrchestrationResumed(replay_id="rpl_0", actor="alice", reason_digest="0" * 64),
     ]
     for stage in ("classify", "deep", "quick", "settle", "unknown"):
         facts += [
@@ -232,6 +284,7 @@ def _facts_of_an_action(key: str) -> list[AnyFact]:
     ]
     for attempt in range(4):
         facts += [DeliveryStarted(action_id=key, attempt=attempt), *answers(key, attempt)]
+        facts += settlements(key, attempt, 1)
     return facts
 
 
@@ -331,6 +384,10 @@ def test_a_life_whose_deliveries_are_all_heard_of_comes_to_its_end(example: Exam
         sending = [key for key, one in state.actions_by_id.items() if one.status == "sending"]
         asked = {command.action_id for command in outstanding(state) if isinstance(command, Deliver)}
         assert sending or asked
+        for key in asked:
+            attempt = state.actions_by_id[key].attempts + 1
+            example.happen(DeliveryStarted(action_id=key, attempt=attempt))
+        state = example.state
         for key in {*sending, *asked}:
             example.happen(
                 DeliveryFailed(action_id=key, attempt=state.actions_by_id[key].attempts, reason="gave up")

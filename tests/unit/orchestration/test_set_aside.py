@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import cast
 
 from app.adapters.memory.store import MemoryStore
-from app.data_plane.orchestration.recorder import MOST_ATTEMPTS, Loaded, Plan, Recorder, Work
+from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded, Plan, Recorder, Work
 from app.data_plane.ports import Carrier, Claim, Queue, Releases, Verdict
 from app.kernel.errors import NotFoundError
-from app.kernel.facts import OrchestrationClosed, StepGaveUp
+from app.kernel.facts import OrchestrationClosed, StepGaveUp, StepLapsed
 from app.kernel.release import Release
 from tests.accepted_events import accepted_event, orchestration_of
 from tests.branching_workflow import branching_release
@@ -75,14 +75,32 @@ def test_a_step_that_was_tried_often_enough_gives_up_and_its_orchestration_is_a_
     store.accept([BAD])
     recorder = Recorder(store, cast(Releases, SomeReleases()), cast(Carrier, None), shortcut=False)
     facts = ()
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(MOST_LAPSES):
         claims = store.claim(Queue.ORCHESTRATION, limit=8, worker="w")
         facts = recorder.record(works(claims, plan_of))[0].facts
         clock.seconds += 3600
-    assert [type(fact) for fact in facts] == [StepGaveUp, OrchestrationClosed]
-    assert isinstance(facts[1], OrchestrationClosed)
-    assert (facts[1].status, "defect" in facts[1].reason) == ("dead_lettered", True)
+    assert [type(fact) for fact in facts] == [StepLapsed, StepGaveUp, OrchestrationClosed]
+    assert isinstance(facts[2], OrchestrationClosed)
+    assert (facts[2].status, "defect" in facts[2].reason) == ("dead_lettered", True)
     assert store.claim(Queue.ORCHESTRATION, limit=8, worker="w") == []
+
+
+def test_a_step_whose_workers_died_again_and_again_is_not_tried_once_more() -> None:
+    """Promise 1: what ends every worker that begins it ends as a dead letter, without being begun again."""
+    clock = Clock()
+    store = MemoryStore(seconds=clock)
+    store.accept([GOOD])
+    recorder = Recorder(store, cast(Releases, SomeReleases()), cast(Carrier, None), shortcut=False)
+    for _ in range(MOST_LAPSES):
+        assert store.claim(Queue.ORCHESTRATION, limit=8, worker="one that dies")
+        clock.seconds += 3600
+    (claim,) = store.claim(Queue.ORCHESTRATION, limit=8, worker="w")
+    assert claim.lapses == MOST_LAPSES
+    (answer,) = recorder.record(works([claim], lambda _claim: broken))
+    assert [type(fact) for fact in answer.facts] == [StepLapsed, StepGaveUp, OrchestrationClosed]
+    gave_up = answer.facts[1]
+    assert isinstance(gave_up, StepGaveUp)
+    assert gave_up.code == "lost_worker", "the plan was never made"
 
 
 def test_an_orchestration_whose_release_cannot_be_loaded_waits_for_a_worker_that_can() -> None:

@@ -207,6 +207,21 @@ def test_a_span_that_is_begun_can_be_continued_before_it_is_over(traced: Traced)
     assert found["dispatch"]["attributes"] == {**KEYS.named(), "x": 1, "error.type": "unknown"}
 
 
+def test_a_rerun_begins_a_trace_of_its_own_that_is_linked_to_the_originals(traced: Traced) -> None:
+    """Also inside the span of the message that brought the work, which is infrastructure."""
+    original = tracing.begin("ingestion", KEYS).traceparent
+    assert original is not None
+    with tracing.span("batch replay", Keys()):
+        rerun = tracing.begin_trace("rerun", KEYS, links=[original])
+    rerun.end()
+    found = traced.spans()
+    assert rerun.traceparent is not None
+    assert found["rerun"]["trace_id"] == rerun.traceparent[3:35]
+    assert found["rerun"]["trace_id"] not in {original[3:35], found["batch replay"]["trace_id"]}
+    assert found["rerun"]["parent_span_id"] == ""
+    assert found["rerun"]["links"] == [{"trace_id": original[3:35], "span_id": original[36:52]}]
+
+
 def test_a_span_that_is_dropped_never_was(traced: Traced) -> None:
     """The ingestion span of a duplicate."""
     assert tracing.begin("ingestion", KEYS).traceparent is not None

@@ -1,0 +1,104 @@
+"""Promise: what docs/repairing.md says works. Its commands are run as they stand there, over real workers and sinks."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.adapters.postgresql.database import Database
+from app.adapters.postgresql.store import PostgresqlStore
+from app.cli import main as command_line
+from app.data_plane.orchestration.recorder import Loaded, Plan, Recorder, Work
+from app.data_plane.replay.request import Subject
+from app.kernel.clock import SystemClock
+from app.kernel.facts import DeliveryInDoubt, DeliveryStarted, OrchestrationResumed
+from config import settings
+from tests.acceptance.repairs import Repairs, give_up, repairable_release, repairs
+from tests.system import RunningSystem
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "repairing.md"
+COMMANDS = [
+    line
+    for block in re.findall(r"^```sh\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+@pytest.fixture
+def sinks(home: Path) -> Iterator[Repairs]:
+    """The broken one refuses each key's first request, and takes the second."""
+    with repairs(home / "sinks") as both:
+        yield both
+
+
+@pytest.fixture
+def system(fresh_database: str, home: Path, sinks: Repairs) -> Iterator[RunningSystem]:
+    with RunningSystem(fresh_database, home) as running:
+        running.publish(repairable_release(), sinks.documents)
+        running.start_workers()
+        yield running
+
+
+def put_in_doubt(system: RunningSystem, subject: Subject) -> str:
+    """As a worker leaves an action that dies between sending and recording; returns the action's id."""
+    database = Database(system.database_url, "interlock_worker")
+    recorder = Recorder(
+        PostgresqlStore(database, SystemClock()), system.services.releases, system.services.carrier
+    )
+    (action,) = [
+        row[0]
+        for row in system.rows(
+            "SELECT action_id FROM actions WHERE state = 'failed' AND orchestration_id = %s",
+            [subject.orchestration_id],
+        )
+    ]
+
+    def plan(loaded: Loaded) -> Plan:
+        attempt = loaded.state.actions_by_id[action].attempts + 1
+        return Plan(
+            (
+                OrchestrationResumed(replay_id="rpl_tests", actor="tests", reason_digest="0" * 64),
+                DeliveryStarted(action_id=action, attempt=attempt),
+                DeliveryInDoubt(action_id=action, attempt=attempt, reason="its worker died"),
+            )
+        )
+
+    recorder.record([Work(subject.tenant_id, subject.orchestration_id, None, plan)])
+    database.close()
+    return str(action)
+
+
+def test_every_command_of_the_guide_does_what_it_says(
+    system: RunningSystem, sinks: Repairs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Promise: the on-call repairs what gave up, safely, in minutes."""
+    first, _by_filter, third = give_up(system, "1", "2", "3")
+    named = {
+        "ORCHESTRATION": first.orchestration_id,
+        "DEAD_LETTER": system.rows(
+            "SELECT dead_letter_id FROM dead_letters WHERE orchestration_id = %s", [first.orchestration_id]
+        )[0][0],
+        "ACTION": put_in_doubt(system, third),
+    }
+    monkeypatch.setenv("INTERLOCK_DATABASE_URL", system.database_url)
+    monkeypatch.setenv("INTERLOCK_REDIS_URL", system.services.settings.effective_redis_url)
+    monkeypatch.setenv("INTERLOCK_HOME", str(system.home))
+    settings.load.cache_clear()
+    told: dict[str, str] = {}
+    for line in COMMANDS:
+        python, module, app, *arguments = shlex.split(line)
+        assert (python, module, app) == ("python", "-m", "app")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            command_line.main([named.get(word, word) for word in arguments])
+        said = capsys.readouterr()
+        assert not ended.value.code, f"{line}\n{said.out}{said.err}"
+        told[line] = said.out
+    settings.load.cache_clear()
+    assert system.count_by("orchestrations", "status") == {"completed": 2, "dead_lettered": 1}
+    assert sinks.broken.applied().total() == 2, "each of the two that were replayed was applied once"
+    assert len(COMMANDS) == len(told) == 13

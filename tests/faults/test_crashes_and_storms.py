@@ -1,0 +1,102 @@
+"""The short form of ``make faults``: promises 1 and 2 while processes, servers and ways die, checked from outside.
+
+One service for all of it: the real ``up`` and a worker process beside it, over servers that can be restarted and
+disturbed. How quickly it recovers is measured by ``make faults``, not here. Bugs are planted last: what they break
+stays broken in what is checked after them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from app.kernel.fault_points import REGISTERED, FaultPoint
+from config.settings import CHECKOUT
+from tests.faults import matrix, planted, storm
+from tests.faults.service import Options
+from tests.faults.trial import Trial
+
+SEED = 1
+
+
+@pytest.fixture(scope="module")
+def trial() -> Iterator[Trial]:
+    """The service, warm."""
+    with Trial(Options(proxied=True, planted=True), seed=SEED) as running:
+        yield running
+
+
+def test_a_crash_at_each_fault_point_loses_nothing_and_does_nothing_twice(trial: Trial) -> None:
+    """Promises 1 and 2: each point once, at the queues in turn; ``make faults`` crashes at each point of each queue."""
+    cells = matrix.rotating([cell for cell in matrix.all_cells("api", "worker") if cell.queue != "replay"])
+    assert {cell.point for cell in cells} == set(FaultPoint)
+
+    report = matrix.run(trial, cells, print)
+
+    assert [crash.cell.name for crash in report.crashes if crash.strike is None] == []
+    assert [crash.why for crash in report.crashes if crash.recovery_seconds is None] == []
+    assert report.verdict.violations == ()
+
+
+def test_a_storm_of_faults_loses_nothing_and_does_nothing_twice(trial: Trial) -> None:
+    """Promises 1 and 2 under what comes together in practice; only faults that evidently hit count."""
+    plan = storm.Plan(workflows=40, faults=6, seconds=18.0, seed=SEED)
+
+    report = storm.run(trial, plan, print)
+
+    assert len(report.faults) == plan.faults, report.missed
+    assert report.all_ended, trial.what_is_stuck()
+    assert report.verdict.violations == ()
+
+
+def test_the_checker_sees_planted_bugs_and_raises_no_false_alarm(trial: Trial) -> None:
+    """A checker that has never found anything has not been tried; ``make faults`` plants all bugs."""
+    seen = planted.run(trial, planted.named(planted.QUICKEST), print)
+    assert [(one.bug, one.violations) for one in seen if not one.is_seen] == []
+
+
+def test_a_seed_reproduces_the_storms_schedule(trial: Trial) -> None:
+    """What failed once can be run again."""
+    plan = storm.Plan(workflows=1, faults=30, seconds=1.0, seed=SEED)
+    kinds = storm.available(trial.service)
+
+    def drawn(with_plan: storm.Plan) -> list[tuple[str, float]]:
+        faults = storm.schedule(with_plan, kinds)
+        return [(kind.name, draw.random()) for kind, draw in (next(faults) for _ in range(30))]
+
+    assert drawn(plan) == drawn(plan)
+    assert drawn(plan) != drawn(storm.Plan(1, 30, 1.0, SEED + 1))
+
+
+def test_there_are_the_bugs_that_were_asked_for() -> None:
+    """Skip the fence, drop the key, acknowledge before commit, retry an in-doubt effect, and at least six more."""
+    names = {bug.name for bug in planted.BUGS}
+    assert {"skip_the_fence", "drop_the_key", "acknowledge_before_commit", "retry_in_doubt"} <= names
+    assert len(names) >= 10
+
+
+def test_every_registered_point_is_covered_or_said_not_to_be() -> None:
+    """The matrix is exhaustive: a point that is added is crashed at, or shown as uncovered."""
+    covered = {(cell.queue, cell.point) for cell in matrix.all_cells("worker")}
+    left_out = {name.partition(".")[0] for name in matrix.uncovered()}
+    assert covered == {
+        (queue, point) for queue, points in REGISTERED.items() if queue not in left_out for point in points
+    }
+
+
+def test_the_checker_shares_no_code_with_the_product() -> None:
+    """A mistake of the product must not be the checker's own."""
+    program = "import sys, tests.faults.checker; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=CHECKOUT,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"app", "tasks", "config", "interlock"} & set(done.stdout.split())
