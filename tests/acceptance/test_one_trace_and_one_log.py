@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import structlog
 
 from app.adapters.opentelemetry import exporters
 from app.adapters.opentelemetry.exporters import TracingOptions, configure
 from app.telemetry import logs, tracing
 from app.telemetry.tracing import Keys
 from tests.acceptance.observed_service import API_KEY, PLANTED, SENDER, Observed, observe, scan
+from tests.own_logging import own_logging
 
 
 @pytest.fixture(scope="module")
@@ -144,17 +142,7 @@ def _written(folder: Path) -> Path:
     exporting.shutdown()
     (written,) = (folder / exporters.FOLDER).iterdir()
     written.rename(folder / "span.jsonl")
-    with (folder / "line.log").open("w") as stream, _own_logging():
+    with (folder / "line.log").open("w") as stream, own_logging():
         logs.configure_logs(stream=stream)
         logs.get_logger("control").warning(f"refused {PLANTED}", type=API_KEY)
     return folder
-
-
-@contextmanager
-def _own_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()

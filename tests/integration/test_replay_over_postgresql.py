@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.adapters.postgresql.reading import Reading
 from app.cli import main as command_line
@@ -167,13 +168,16 @@ class TestResume:
         caplog.set_level(logging.DEBUG)
         person = Person("alice", "the password was hunter2")
         subjects = [place.lives(str(number), one_failed) for number in range(2)]
-        asked = [
-            place.ask(subject, way, person) for subject, way in zip(subjects, (RESUME, RERUN), strict=True)
-        ]
-        refused = place.ask(subjects[0], RESUME, person)
-        place.replayer.execute("w")
-        place.carry_on()
-        assert "replay ended" in caplog.text
+        with capture_logs() as lines:
+            asked = [
+                place.ask(subject, way, person)
+                for subject, way in zip(subjects, (RESUME, RERUN), strict=True)
+            ]
+            refused = place.ask(subjects[0], RESUME, person)
+            place.replayer.execute("w")
+            place.carry_on()
+        assert [line["mode"] for line in lines if line["event"] == "replay ended"] == ["resume", "rerun"]
+        assert "hunter2" not in repr(lines)
         assert "hunter2" not in caplog.text
         assert "hunter2" not in repr((person, asked, refused, str(refused)))
 

@@ -10,21 +10,18 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from app.telemetry.logs import LogFormat, configure_logs, correlated, get_logger
 from app.telemetry.tracing import Keys
+from tests.own_logging import own_logging
 
 TOKEN = "ghp_" + "a1B2" * 9
 
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+    with own_logging():
+        yield
 
 
 def logged(log_format: LogFormat = "json") -> io.StringIO:
