@@ -268,6 +268,14 @@ class TestRerun:
         assert (row.state, row.new_orchestration_id) == ("refused", "")
         assert row.outcome.startswith("content_gone: ")
 
+    def test_what_is_not_there_any_more_is_not_waited_for(self, place: Workshop) -> None:
+        subject = place.lives("1", one_failed)
+        asked = place.ask(subject, RERUN)
+        place.sql("DELETE FROM orchestrations WHERE orchestration_id = %s", subject.orchestration_id)
+        place.replayer.execute("w")
+        row = place.row(asked)
+        assert (row.state, row.outcome[:14]) == ("refused", "content_gone: ")
+
 
 class TestRefusals:
     """Each of these leaves the targets, the journal and the work index as they were."""

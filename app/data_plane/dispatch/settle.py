@@ -125,11 +125,6 @@ def _fact(loaded: Loaded, settlement: Settlement, reason_digest: str) -> ActionS
         )
     if action.status != "in_doubt":
         raise NotInDoubtError(f"{key} is not in doubt: it is {action.status}.", _remedy(loaded.state, action))
-    if loaded.state.cancelled_by is not None and loaded.state.closed is not None:
-        raise NotInDoubtError(
-            f"The orchestration of {key} was cancelled by {loaded.state.cancelled_by}: nothing follows it.",
-            "It stays in doubt on the record; what you found is not lost if you note it where you work.",
-        )
     return ActionSettled(
         action_id=key,
         attempt=action.attempts,

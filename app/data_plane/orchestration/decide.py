@@ -120,5 +120,7 @@ def _towards_the_end(state: OrchestrationState) -> tuple[Command, ...]:
         gave_up = [key for key, action in actions.items() if action.gave_up]
         if gave_up:
             return (Close("dead_lettered", f"{len(gave_up)} of {len(actions)} actions gave up"),)
-        return (Close("completed", "decided, and every permitted action is confirmed"),)
+        settled = any(action.status == "settled" for action in actions.values())
+        known = "confirmed or settled" if settled else "confirmed"
+        return (Close("completed", f"decided, and every permitted action is {known}"),)
     return tuple(Deliver(key) for key, action in actions.items() if action.status == "authorised")

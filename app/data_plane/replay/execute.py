@@ -174,7 +174,9 @@ class Replayer:
     ) -> _Draft:
         row, key = batch.rows[claim.step_id], claim.orchestration_id
         original = originals.get(key)
-        if original is None or not original.readable:
+        if original is None:
+            return _ended(claim, row, "refused", refusal_in_words(content_gone(key)))
+        if not original.readable:
             return _Draft(row, wait_for_release(claim))
         if claim.lapses >= MOST_LAPSES:
             return _ended(claim, row, "failed", f"lost_worker: it was tried {claim.lapses} times")

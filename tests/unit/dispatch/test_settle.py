@@ -117,6 +117,15 @@ def test_the_reason_is_content_and_the_fact_holds_its_digest() -> None:
     assert "log" not in fact.model_dump_json()
 
 
+def test_an_end_that_rests_on_what_a_person_said_does_not_claim_to_be_confirmed() -> None:
+    world = World(PAGER)
+    world.in_doubt("pager")
+    settle(world.recorder, world.settlement("pager"))
+    closed = world.decided.state().closed
+    assert closed is not None
+    assert closed.reason == "decided, and every permitted action is confirmed or settled"
+
+
 def test_what_would_follow_is_foreseen_and_nothing_recorded() -> None:
     world = World(PAGER)
     world.in_doubt("pager")
@@ -190,19 +199,25 @@ class TestRefused:
         with pytest.raises(AlreadySettledError, match="Its target"):
             settle(world.recorder, world.settlement("forge"))
 
-    def test_of_a_cancelled_orchestration(self) -> None:
-        """Nothing follows its end; whoever cancels is told what stays in doubt."""
-        world = World(PAGER, KEYED)
-        world.in_doubt("pager")
-        key = world.decided.action_id("tracker")
-        world.happen(
-            DeliveryStarted(action_id=key, attempt=1),
-            DeliveryRetried(action_id=key, attempt=1, reason="no answer", ambiguous=True),
-        )
-        assert foresee_cancelling(world.decided.state(), ()).in_doubt == ("pager", "tracker")
-        world.happen(CancelRequested(actor="otto", reason_digest="0" * 64))
-        with pytest.raises(NotInDoubtError, match="cancelled by otto"):
-            settle(world.recorder, world.settlement("pager"))
+
+def test_what_was_in_doubt_when_it_was_cancelled_is_settled_and_nothing_follows() -> None:
+    """Whoever cancels is told what stays in doubt; it can be told later, else retention would keep it for ever."""
+    world = World(PAGER, KEYED)
+    world.in_doubt("pager")
+    key = world.decided.action_id("tracker")
+    world.happen(
+        DeliveryStarted(action_id=key, attempt=1),
+        DeliveryRetried(action_id=key, attempt=1, reason="no answer", ambiguous=True),
+    )
+    assert foresee_cancelling(world.decided.state(), ()).in_doubt == ("pager", "tracker")
+    world.happen(CancelRequested(actor="otto", reason_digest="0" * 64))
+    assert (
+        settle(world.recorder, world.settlement("pager", applied=False)).orchestration_status == "cancelled"
+    )
+    action = world.decided.action("pager")
+    assert (action.status, action.applied) == ("settled", False)
+    claims = world.store.claim(Queue.DISPATCH, limit=9, worker="w")
+    assert "pager" not in [claim.subject for claim in claims]
 
 
 def test_of_two_people_at_once_one_wins_and_the_other_is_told_by_whom() -> None:

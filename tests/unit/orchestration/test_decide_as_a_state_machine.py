@@ -55,6 +55,7 @@ MAY_BECOME = {
 }
 WHEN_RESUMED = {**MAY_BECOME, "failed": {"authorised"}, "settled": {"authorised", "settled"}}
 REPAIRS = (OrchestrationResumed, ActionSettled, DeliveryProbed)
+REPAIRS_AFTER: dict[str, tuple[type, ...]] = {"dead_lettered": REPAIRS, "cancelled": (ActionSettled,)}
 STAGE_MAY_BECOME = {
     "pending": {"pending", "running", "skipped"},
     "running": {"running", "decided"},
@@ -100,7 +101,7 @@ def assert_valid(state: OrchestrationState) -> None:
 
 def assert_follows(before: OrchestrationState, fact: AnyFact, after: OrchestrationState) -> None:
     """What holds of every step: what is known stays known."""
-    if before.status in TERMINAL and not (before.status == "dead_lettered" and isinstance(fact, REPAIRS)):
+    if before.status in TERMINAL and not isinstance(fact, REPAIRS_AFTER.get(before.status, ())):
         assert after is before, "something happened after the end"
     for name in ("started", "snapshot_digest", "decision", "cancelled_by", "gave_up", "closed"):
         known = getattr(before, name)
