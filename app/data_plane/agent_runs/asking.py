@@ -65,7 +65,8 @@ class Asker:
                 answer = await self._providers.open(run.state.release, name).ask(request)
         except TimeoutError:
             run.facts += [asked, _failed(position, name, Fate.TRANSIENT, "timed_out")]
-            run.failure, run.detail = "timed_out", f"{name} gave no answer in {request.timeout_seconds:g} s"
+            # The agent's own limit for one question; `timed_out` is a run beyond its stage's.
+            run.failure, run.detail = "provider_unavailable", f"{name}: timed_out"
             return None
         except InterlockError as error:
             run.facts += [asked, _failed(position, name, error.fate, error.code)]

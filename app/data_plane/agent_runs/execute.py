@@ -7,6 +7,7 @@ one shares a commit with the interpretation, as asking it again loses nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from app.data_plane.agent_runs import observing
@@ -15,11 +16,16 @@ from app.data_plane.agent_runs.in_flight import InFlight, Room
 from app.data_plane.agent_runs.run import Run, change, interpret, is_final, resume
 from app.data_plane.orchestration.holding import hold
 from app.data_plane.orchestration.observing import batch
-from app.data_plane.orchestration.recorder import Loaded, Recorder, wait_for_release
+from app.data_plane.orchestration.recorder import Loaded, Recorder, try_again, wait_for_release
 from app.data_plane.ports import Carrier, Change, Claim, Queue, Store, Verdict, may_be_more
 from app.kernel import fault_points
 from app.kernel.facts import ModelAnswered, Recorded
 from app.kernel.fault_points import FaultPoint
+
+_log = logging.getLogger(__name__)
+
+ROOM_SECONDS = 20.0
+"""How long a message waits for room in its process; the watchdog allows for more before the first claim."""
 
 
 class Runner:
@@ -43,20 +49,28 @@ class Runner:
         self._in_flight = InFlight(in_flight)
 
     async def execute(self, worker: str, run_ids: Sequence[str] = ()) -> tuple[int, int]:
-        """Claim runs, ask, record; returns how many were claimed and how many of them failed."""
-        most = min(self._in_flight.limit, self._batch_size)
-        if not run_ids:
-            return await self._execute(worker, (), most)
-        claimed = failed = 0
-        for start in range(0, len(run_ids), most):
-            part = tuple(run_ids[start : start + most])
-            counts = await self._execute(worker, part, len(part))
-            claimed, failed = claimed + counts[0], failed + counts[1]
-        return claimed, failed
+        """Claim runs, ask, record; returns how many were claimed and how many of them failed.
 
-    async def _execute(self, worker: str, run_ids: tuple[str, ...], most: int) -> tuple[int, int]:
-        async with self._in_flight.room(most) as room:
-            claims = await asyncio.to_thread(self._claim, worker, run_ids, most)
+        As many at once as there is room for. Where none comes free for a while, nothing is claimed and the queue is
+        rung again: a message that only waits would look stuck.
+        """
+        ids, most = tuple(run_ids), min(self._in_flight.limit, self._batch_size)
+        parts: list[asyncio.Task[tuple[int, int]]] = []
+        while not parts or ids:
+            room = await self._in_flight.take(min(most, len(ids) or most), within_seconds=ROOM_SECONDS)
+            if not room.places:
+                await asyncio.to_thread(self._carrier.ring, Queue.AGENT_RUNS)
+                break
+            parts.append(asyncio.create_task(self._execute(worker, ids[: room.places], room)))
+            ids = ids[room.places :]
+        # Each part records what it knows before the first that failed is told.
+        ended = await asyncio.gather(*parts, return_exceptions=True)
+        counts = [_or_raise(part) for part in ended]
+        return sum(claimed for claimed, _ in counts), sum(failed for _, failed in counts)
+
+    async def _execute(self, worker: str, run_ids: tuple[str, ...], room: Room) -> tuple[int, int]:
+        async with room:
+            claims = await asyncio.to_thread(self._claim, worker, run_ids, room.places)
             await room.keep(len(claims))
             if not claims:
                 return 0, 0
@@ -105,7 +119,12 @@ class Runner:
             elif one.state.closed is not None or is_final(chain):
                 settled.append(Change(claim.tenant_id, claim.orchestration_id, claim))
             else:
-                runs.append(resume(claim, one, chain, answers))
+                try:
+                    runs.append(resume(claim, one, chain, answers))
+                except Exception:
+                    # The boundary: a run that cannot be prepared keeps none of its batch from being asked.
+                    _log.exception("a run could not be prepared: %s", claim.step_id)
+                    settled.append(try_again(claim))
         self._recorder.tell(self._store.commit(settled))
         return runs
 
@@ -129,6 +148,12 @@ class Runner:
             (run.watched, run.facts[-1]) for run, verdict in outcomes if verdict is Verdict.RECORDED
         )
         return failed
+
+
+def _or_raise(ended: tuple[int, int] | BaseException) -> tuple[int, int]:
+    if isinstance(ended, BaseException):
+        raise ended
+    return ended
 
 
 def _interpret(runs: Sequence[Run]) -> int:

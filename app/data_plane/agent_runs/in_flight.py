@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class InFlight:
@@ -15,17 +13,19 @@ class InFlight:
         self._free = limit
         self._changed = asyncio.Condition()
 
-    @asynccontextmanager
-    async def room(self, places: int) -> AsyncIterator[Room]:
-        """Wait until there are that many places (at most ``limit``), and hold them inside the block."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._free >= places)
-            self._free -= places
-        taken = Room(self, places)
+    async def take(self, most: int, *, within_seconds: float) -> Room:
+        """The places that are free, ``most`` at most, as soon as there is one: nobody waits for company.
+
+        A room without places when none came free in time.
+        """
         try:
-            yield taken
-        finally:
-            await taken.keep(0)
+            async with asyncio.timeout(within_seconds), self._changed:
+                await self._changed.wait_for(lambda: self._free > 0)
+                places = min(most, self._free)
+                self._free -= places
+        except TimeoutError:
+            return Room(self, 0)
+        return Room(self, places)
 
     async def give_back(self, places: int) -> None:
         """Make room again."""
@@ -35,14 +35,20 @@ class InFlight:
 
 
 class Room:
-    """The places that one message's runs hold."""
+    """The places that one message's runs hold; left at the block's end."""
 
     def __init__(self, in_flight: InFlight, places: int) -> None:
         self._in_flight = in_flight
-        self._places = places
+        self.places = places
+
+    async def __aenter__(self) -> Room:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.keep(0)
 
     async def keep(self, places: int) -> None:
         """Hold only so many from now on; the others are free for whoever waits."""
-        free, self._places = self._places - places, places
+        free, self.places = self.places - places, places
         if free > 0:
             await self._in_flight.give_back(free)

@@ -12,6 +12,7 @@ from app.data_plane.expressions import ExpressionError
 from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import Append, Change, Claim
+from app.kernel.errors import DefectError
 from app.kernel.facts import (
     AnyFact,
     ModelAnswered,
@@ -50,31 +51,40 @@ class Run:
 
 def resume(claim: Claim, loaded: Loaded, chain: Sequence[Recorded], answers: Mapping[str, bytes]) -> Run:
     """The run as it stands: new, or with the answers that were recorded before its worker died."""
-    stage = loaded.state.release.template.stage(claim.stage)
     agent = loaded.state.release.agents[claim.subject]
+    gave_up = claim.lapses >= MOST_LAPSES
     run = Run(
         claim=claim,
         state=loaded.state,
-        stage=stage,
+        stage=loaded.state.release.template.stage(claim.stage),
         agent=agent,
-        inputs=_inputs(agent, loaded),
+        # Nothing is evaluated any more of a run that gives up: that may be what ends its workers.
+        inputs={} if gave_up else _inputs(agent, loaded),
         recorded=len(chain),
         contents=Contents({}),
         watched=_watched(claim, loaded),
     )
-    if claim.lapses >= MOST_LAPSES:
-        # Whoever began it never came back, time and again: it may be what ends its workers.
+    if gave_up:
         run.failure, run.detail = "gave_up", f"begun {claim.lapses} times and never finished"
     told = 0
     for recorded in chain:
         run.asked += isinstance(recorded.fact, ModelAsked)
         if isinstance(recorded.fact, StepLapsed):
             told = recorded.fact.lapses
-        if isinstance(recorded.fact, ModelAnswered):
-            run.answer = answers[recorded.fact.answer_digest].decode()
+        if isinstance(recorded.fact, ModelAnswered) and not gave_up:
+            run.answer = _answer(answers, recorded.fact)
     if claim.lapses > told:
         run.facts.append(StepLapsed(step_id=claim.step_id, queue=claim.queue.value, lapses=claim.lapses))
     return run
+
+
+def _answer(answers: Mapping[str, bytes], fact: ModelAnswered) -> str:
+    if fact.answer_digest not in answers:
+        raise DefectError(
+            f"The payload store holds no answer {fact.answer_digest[:12]}.",
+            "It was erased: look at `runs explain`.",
+        )
+    return answers[fact.answer_digest].decode()
 
 
 def is_final(chain: Sequence[Recorded]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from app.data_plane.expressions import ExpressionError, Scope
 from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.decide import TakeSnapshot, outstanding
-from app.data_plane.orchestration.recorder import Loaded, Plan, Recorder, Work
+from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded, Plan, Recorder, Work
 from app.data_plane.ports import Carrier, Claim, LookupRequest, Lookups, Queue, Store, may_be_more
 from app.kernel.facts import SnapshotTaken
 from app.telemetry import tracing
@@ -40,14 +40,16 @@ class Advancer:
         tenants = sorted({claim.tenant_id for claim in claims})
         loaded = self._recorder.load(tenants, [claim.orchestration_id for claim in claims])
         with observing.batch(Queue.ORCHESTRATION, loaded):
-            snapshots = self._take_snapshots(loaded)
+            snapshots = self._take_snapshots(_tried_on(claims, loaded))
             recorded = self._recorder.record([self._work(claim, snapshots) for claim in claims], loaded)
         observing.carried_on(recorded, since)
         return len(claims)
 
-    def _work(self, claim: Claim, snapshots: Mapping[str, bytes]) -> Work:
+    def _work(self, claim: Claim, snapshots: Mapping[str, bytes | Exception]) -> Work:
         def plan(loaded: Loaded) -> Plan:
             body = snapshots.get(claim.orchestration_id)
+            if isinstance(body, Exception):
+                raise body
             if body is None or TakeSnapshot() not in outstanding(loaded.state):
                 return Plan()
             digest = digest_bytes(body)
@@ -55,15 +57,22 @@ class Advancer:
 
         return Work(claim.tenant_id, claim.orchestration_id, claim, plan)
 
-    def _take_snapshots(self, loaded: Mapping[str, Loaded]) -> dict[str, bytes]:
-        """Answer all lookups of all orchestrations in one go; canonical bytes by orchestration."""
+    def _take_snapshots(self, loaded: Mapping[str, Loaded]) -> dict[str, bytes | Exception]:
+        """Answer all lookups in one go; by orchestration: the snapshot's canonical bytes, or why there is none."""
         wanted: list[tuple[str, str, LookupRequest]] = []
         snapshots: dict[str, dict[str, JsonValue]] = {}
+        failed: dict[str, Exception] = {}
         for key, one in loaded.items():
             if TakeSnapshot() not in outstanding(one.state):
                 continue
+            try:
+                questions = _questions(one)
+            except Exception as error:
+                # The boundary: what cannot be asked of one orchestration keeps none of its batch from going on.
+                failed[key] = error
+                continue
             snapshots[key] = {}
-            for name, request in _questions(one):
+            for name, request in questions:
                 if isinstance(request, ExpressionError):
                     snapshots[key][name] = {"error": request.reason}
                 else:
@@ -71,7 +80,13 @@ class Advancer:
         answers = self._lookups.answer([request for _, _, request in wanted]) if wanted else []
         for (key, name, _), answer in zip(wanted, answers, strict=True):
             snapshots[key][name] = answer
-        return {key: canonical_bytes(snapshot) for key, snapshot in snapshots.items()}
+        return {**failed, **{key: canonical_bytes(snapshot) for key, snapshot in snapshots.items()}}
+
+
+def _tried_on(claims: Sequence[Claim], loaded: Mapping[str, Loaded]) -> dict[str, Loaded]:
+    """Those that do not give up now: of the others nothing is evaluated, as that may be what ends their workers."""
+    tried = {claim.orchestration_id for claim in claims if claim.lapses < MOST_LAPSES}
+    return {key: one for key, one in loaded.items() if key in tried}
 
 
 def _questions(loaded: Loaded) -> list[tuple[str, LookupRequest | ExpressionError]]:

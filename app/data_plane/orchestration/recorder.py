@@ -268,15 +268,19 @@ def _set_aside(work: Work, claim: Claim, found: Loaded, code: str) -> _Draft:
     lapses = claim.lapses + 1
     if lapses >= MOST_LAPSES:
         return _give_up(work, claim, found, code, lapses)
-    change = Change(
-        tenant_id=work.tenant_id,
-        orchestration_id=work.orchestration_id,
+    return _Draft(try_again(claim), (), found)
+
+
+def try_again(claim: Claim) -> Change:
+    """The step came to nothing: it is due again later, and counts towards giving up."""
+    return Change(
+        tenant_id=claim.tenant_id,
+        orchestration_id=claim.orchestration_id,
         claim=claim,
         settle="retry",
-        retry_in_seconds=2.0**lapses,
+        retry_in_seconds=2.0 ** (claim.lapses + 1),
         lapsed=True,
     )
-    return _Draft(change, (), found)
 
 
 def _give_up(work: Work, claim: Claim, found: Loaded, code: str, lapses: int) -> _Draft:
