@@ -98,6 +98,30 @@ def test_a_worker_that_loses_its_connections_and_lives_keeps_its_leases(
         liveness.stop()
 
 
+def test_a_worker_whose_sign_of_life_does_not_come_through_leases_nothing(
+    store: PostgresqlStore, fresh_database: str
+) -> None:
+    """Its pool may work again before it can be seen to live: what it leased then would be taken from it at once."""
+    liveness = Liveness(fresh_database)
+    try:
+        assert liveness.holder()
+        with psycopg.connect(fresh_database, autocommit=True) as connection:
+            connection.execute("REVOKE INSERT, UPDATE ON workers FROM interlock_worker")
+            assert_eventually(lambda: _refuses(liveness), within=10, what="nothing may be leased")
+            connection.execute("GRANT INSERT, UPDATE ON workers TO interlock_worker")
+            assert_eventually(lambda: not _refuses(liveness), within=10, what="it is seen to live again")
+    finally:
+        liveness.stop()
+
+
+def _refuses(liveness: Liveness) -> bool:
+    try:
+        liveness.holder()
+    except TransientError:
+        return True
+    return False
+
+
 def _end_lost(store: PostgresqlStore) -> int:
     """The store's own connections were dropped, too."""
     try:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from app.kernel.errors import DefectError, TransientError
@@ -15,6 +16,22 @@ Role = Literal["interlock_worker", "interlock_api", "interlock_control", "interl
 Row: TypeAlias = tuple[Any, ...]
 """A row as psycopg reads it; each query's function gives it its types at once."""
 Connection: TypeAlias = psycopg.Connection[Row]
+
+
+_KEEPALIVE = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 11_000,
+}
+
+
+def kept_alive(url: str) -> str:
+    """The address with a connection that finds out within about 11 s that its server has vanished (TCP alone).
+
+    Source: postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES.
+    """
+    return make_conninfo(url, **_KEEPALIVE)
 
 
 def see_tenants(connection: Connection, tenants: Iterable[str]) -> None:
@@ -44,7 +61,7 @@ class Database:
             " -c enable_seqscan=off"
         )
         self._pool: ConnectionPool[Connection] = ConnectionPool(
-            url,
+            kept_alive(url),
             min_size=0,
             max_size=size,
             timeout=3.0,

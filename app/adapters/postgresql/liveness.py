@@ -13,18 +13,22 @@ import os
 import secrets
 import socket
 import threading
+import time
 from dataclasses import dataclass
 
 import psycopg
 
 from app.adapters.postgresql import leases
-from app.adapters.postgresql.database import Connection
+from app.adapters.postgresql.database import Connection, kept_alive
 from app.kernel.errors import TransientError
 
 _log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 0.5
 """Well below the time after which a worker without a lock counts as gone."""
+
+SIGN_SECONDS = 2.5
+"""How old the last sign of life may be when something is leased: without one, what is leased is soon taken away."""
 
 _OPTIONS = (
     "-c role=interlock_worker -c statement_timeout=5000 -c timezone=UTC"
@@ -60,15 +64,21 @@ class Liveness:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._locked = False
+        self._seen_at = float("-inf")
 
     def holder(self) -> str:
         """Who holds the leases of one message: the worker, and a number of the message.
 
-        Raises TransientError when the first sign of life cannot be given: nothing may be leased then.
+        Raises TransientError when no sign of life can be given: whatever is leased then would be taken away again.
         """
         with self._starting:
             if self._thread is None:
                 self._start()
+        if time.monotonic() - self._seen_at > SIGN_SECONDS:
+            raise TransientError(
+                "This worker's sign of life does not reach the database.",
+                "Nothing was claimed; others do the work. Look at the connections and limits of PostgreSQL.",
+            )
         return f"{self.worker_id}/{next(self._numbers)}"
 
     def owe(self, holder: str, *, lapsed: bool) -> None:
@@ -100,15 +110,23 @@ class Liveness:
                 self._beat(connection)
             except psycopg.Error as error:
                 _log.warning("no sign of life can be given (%s)", type(error).__name__)
-                if connection is not None:
-                    connection.close()
-                connection = None
+                connection = self._anew(connection)
         if connection is not None:
             connection.close()
 
+    def _anew(self, lost: Connection | None) -> Connection | None:
+        """Another connection at once, where one was lost: the sign of life has a second left."""
+        if lost is None:
+            return None
+        lost.close()
+        try:
+            return self._connect()
+        except psycopg.Error:
+            return None
+
     def _connect(self) -> Connection:
         connection: Connection = psycopg.connect(
-            self._url,
+            kept_alive(self._url),
             autocommit=True,
             options=_OPTIONS,
             connect_timeout=2,
@@ -134,6 +152,7 @@ class Liveness:
             " ON CONFLICT (worker_id) DO UPDATE SET seen_at = clock_timestamp()",
             [self.worker_id, self._lock_key],
         )
+        self._seen_at = time.monotonic()
         with self._lock:
             owed = list(self._debts)
         for debt in owed:
