@@ -24,10 +24,12 @@ from app.kernel.facts import (
     AnyFact,
     DeliveryFailed,
     DeliveryInDoubt,
+    OrchestrationClosed,
     OrchestrationResumed,
+    RunFolded,
     StepGaveUp,
 )
-from interlock.identity import action_id, advance_id
+from interlock.identity import action_id, advance_id, run_id
 from tests.accepted_events import accepted_event
 from tests.contract.test_store import DEMO, accept, advance, append, change, verdict
 
@@ -56,6 +58,18 @@ def gave_up(orchestration: str) -> StepGaveUp:
 def in_doubt(orchestration: str) -> DeliveryInDoubt:
     return DeliveryInDoubt(
         action_id=action_id(orchestration, "record", 0), attempt=1, reason="timed_out (status 0)"
+    )
+
+
+def folded(orchestration: str, failure: str) -> RunFolded:
+    return RunFolded(
+        stage="classify",
+        agent="alpha",
+        run_id=run_id(orchestration, "classify", "alpha"),
+        proposal_digest=None,
+        failure=failure,
+        chain_length=1,
+        chain_hash="ab",
     )
 
 
@@ -119,6 +133,20 @@ class TestFromFacts:
         assert sorted((row.orchestration_id, row.cause.value) for row in rows) == sorted(
             (one, cause) for one in ids for cause in ("failed_step", "in_doubt")
         )
+
+    def test_a_run_past_its_limit_is_settled_when_its_orchestration_completes_without_it(
+        self, store: Stored
+    ) -> None:
+        """And one that ended its workers stays open: somebody has to look for what ends them."""
+        slow, deadly = accept(store, accepted_event("1"), accepted_event("2"))
+        completed = OrchestrationClosed(status="completed", reason="decided")
+        record(store, slow, folded(slow, "timed_out"))
+        record(store, deadly, folded(deadly, "gave_up"))
+        assert {row.state for row in store.dead_letters(DEMO, [slow, deadly])} == {"open"}
+        record(store, slow, completed)
+        record(store, deadly, completed)
+        states = {row.cause: row.state for row in store.dead_letters(DEMO, [slow, deadly])}
+        assert states == {Cause.TIME_LIMIT: "settled", Cause.LOST_WORKER: "open"}
 
     def test_giving_up_again_counts_and_opens_again(self, store: Stored) -> None:
         (one,) = accept(store, accepted_event("1"))

@@ -21,6 +21,7 @@ from app.kernel.facts import (
     OrchestrationClosed,
     OrchestrationResumed,
     Recorded,
+    RunFolded,
     StepGaveUp,
     StepLapsed,
 )
@@ -52,6 +53,19 @@ def letters(*facts: AnyFact, reran_at: str = "") -> list[DeadLetterRow]:
     """The rows that these facts make, each a minute after the one before."""
     chain = [Recorded(ORCHESTRATION, place, at(place), fact) for place, fact in enumerate(facts)]
     return list(dead_letters(OWNER, chain, reran_at))
+
+
+def folded(failure: str | None) -> RunFolded:
+    proposal = "ab" if failure is None else None
+    return RunFolded(
+        stage="classify",
+        agent="alpha",
+        run_id=RUN,
+        proposal_digest=proposal,
+        failure=failure,
+        chain_length=2,
+        chain_hash="cd",
+    )
 
 
 def at(minute: int) -> str:
@@ -137,6 +151,21 @@ class TestOpening:
     @pytest.mark.parametrize("fact", NOT_CONCERNED, ids=lambda fact: f"{fact.kind}")
     def test_every_other_fact_opens_nothing(self, fact: AnyFact) -> None:
         assert letters(fact) == []
+
+    @pytest.mark.parametrize(
+        ("failure", "cause"), [("gave_up", Cause.LOST_WORKER), ("timed_out", Cause.TIME_LIMIT)]
+    )
+    def test_a_run_that_ended_its_workers_or_went_past_its_limit_is_a_row_of_its_own(
+        self, failure: str, cause: Cause
+    ) -> None:
+        """The stage goes on without it, and somebody hears of it all the same."""
+        (row,) = letters(folded(failure))
+        assert (row.cause, row.code, row.step_id, row.run_id) == (cause, failure, RUN, RUN)
+        assert f"python -m app replay {ORCHESTRATION} --mode rerun" in row.remedy
+
+    @pytest.mark.parametrize("failure", [None, "invalid_answer", "provider_unavailable"])
+    def test_what_a_model_answered_or_refused_is_no_dead_letter(self, failure: str | None) -> None:
+        assert letters(folded(failure)) == []
 
     def test_one_step_of_two_causes_is_two_rows(self) -> None:
         """A step that gives up while an attempt is under way leaves its action in doubt besides."""

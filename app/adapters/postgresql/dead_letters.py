@@ -48,7 +48,21 @@ def resolve(connection: Connection, resolutions: Sequence[Resolution]) -> None:
             "UPDATE dead_letters SET state = 'settled' WHERE dead_letter_id = ANY(%b::text[]) AND state = 'open'",
             [ids],
         )
-    orchestrations = [one.orchestration_id for one in resolutions if not one.dead_letter_id]
+    by_cause = [one for one in resolutions if one.cause is not None]
+    if by_cause:
+        connection.execute(
+            "UPDATE dead_letters d SET state = new.state FROM unnest(%b::text[], %b::text[], %b::text[])"
+            " AS new (orchestration_id, cause, state) WHERE d.orchestration_id = new.orchestration_id"
+            " AND d.cause = new.cause AND d.state = 'open'",
+            [
+                [one.orchestration_id for one in by_cause],
+                [str(one.cause) for one in by_cause],
+                [one.state for one in by_cause],
+            ],
+        )
+    orchestrations = [
+        one.orchestration_id for one in resolutions if not one.dead_letter_id and one.cause is None
+    ]
     if orchestrations:
         connection.execute(
             "UPDATE dead_letters SET state = 'replayed' WHERE orchestration_id = ANY(%b::text[])"

@@ -17,6 +17,7 @@ from app.kernel.facts import (
     OrchestrationClosed,
     OrchestrationResumed,
     Recorded,
+    RunFolded,
     StepGaveUp,
 )
 from interlock.identity import aggregation_id
@@ -29,6 +30,7 @@ CONCERNED: frozenset[type] = frozenset(
         DeliveryProbed,
         OrchestrationClosed,
         OrchestrationResumed,
+        RunFolded,
         StepGaveUp,
     }
 )
@@ -41,6 +43,8 @@ _CAUSES = {
     "time_limit": Cause.TIME_LIMIT,
     "timed_out": Cause.TIME_LIMIT,
 }
+_RUN_CAUSES = {"gave_up": Cause.LOST_WORKER, "timed_out": Cause.TIME_LIMIT}
+"""Why a run without a proposal is a dead letter; what its models answered or refused is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,12 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What is open no longer: one row, or with an empty id every row of the orchestration but those in doubt."""
+    """What is open no longer: one row, those of one cause, or every row of the orchestration but those in doubt."""
 
     orchestration_id: str
     state: State
     dead_letter_id: str = ""
+    cause: Cause | None = None
 
     def covers(self, row: DeadLetterRow) -> bool:
         """Whether it is about that row."""
@@ -67,6 +72,8 @@ class Resolution:
             return False
         if self.dead_letter_id:
             return row.dead_letter_id == self.dead_letter_id
+        if self.cause is not None:
+            return row.cause is self.cause
         return row.cause is not Cause.IN_DOUBT
 
 
@@ -120,6 +127,9 @@ def resolved(recorded: Recorded) -> Resolution | None:
     match recorded.fact:
         case OrchestrationResumed():
             return Resolution(recorded.chain_id, "replayed")
+        case OrchestrationClosed(status="completed"):
+            # Other agents or the fallback answered in time: nothing is left to be done about a run that did not.
+            return Resolution(recorded.chain_id, "settled", cause=Cause.TIME_LIMIT)
         case (
             ActionSettled(action_id=action)
             | DeliveryProbed(action_id=action, answer="applied" | "not_applied")
@@ -133,6 +143,11 @@ def opened(owner: Owner, recorded: Recorded) -> DeadLetterRow | None:
     match recorded.fact:
         case StepGaveUp() as fact:
             return _of_step(owner, recorded.at, fact)
+        case RunFolded(run_id=run, failure=str(failure)) if failure in _RUN_CAUSES:
+            cause = _RUN_CAUSES[failure]
+            failed = _Failed(cause, run, "agent_runs", failure, Fate.TRANSIENT)
+            row = _row(owner, failed, words.run_gave_up(cause), recorded.at)
+            return replace(row, remedy=words.run_remedy(cause, owner.orchestration_id))
         case DeliveryFailed(action_id=action, attempt=attempt, reason=reason):
             code = _delivery_code(reason)
             return _row(

@@ -59,6 +59,21 @@ def step_remedy(cause: Cause, code: str, orchestration: str, letter: str) -> str
     return f"Look at `python -m app runs explain {orchestration}` and mend its reason; then {again}."
 
 
+def run_gave_up(cause: Cause) -> str:
+    """What became of a run; its orchestration goes on without its proposal."""
+    if cause is Cause.LOST_WORKER:
+        return "Workers were lost on a run each time it was tried; its stage went on without its proposal."
+    return "A run went past its stage's limit; its stage went on without its proposal."
+
+
+def run_remedy(cause: Cause, orchestration: str) -> str:
+    """What to do about it."""
+    anew = f"to decide it again: `python -m app replay {orchestration} --mode rerun`"
+    if cause is Cause.LOST_WORKER:
+        return f"Look for what ends the workers (memory, a crash in their logs); then, {anew}."
+    return f"Look for what is slow, or publish a release with a longer limit; then, {anew}."
+
+
 def undelivered(tries: int, code: str) -> str:
     """What became of an action that was given up."""
     return f"An action was not delivered in {attempts(tries)}: {code}."
