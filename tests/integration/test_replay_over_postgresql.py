@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -15,17 +15,20 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.reading import Reading
+from app.adapters.postgresql.replays import PostgresqlReplays
 from app.cli import main as command_line
 from app.cli import replay_waiting
+from app.data_plane.orchestration.cancel import Cancellation, cancel
 from app.data_plane.orchestration.recorder import MOST_LAPSES, Plan, Work
 from app.data_plane.ports import Queue
 from app.data_plane.replay import execute
 from app.data_plane.replay.plan import ReplayPlan
 from app.data_plane.replay.record import read_chain
 from app.data_plane.replay.refusals import AlreadyReplayedError, ReplayInProgressError
-from app.data_plane.replay.register import NewReplay, Wanted, replay_id
-from app.data_plane.replay.request import Person, Requested, Subject, Way
+from app.data_plane.replay.register import NewReplay, ReplayRow, Wanted, replay_id
+from app.data_plane.replay.request import Person, ReplayDesk, Requested, Subject, Way
 from app.data_plane.replay.verify import verify
 from app.kernel import fault_points
 from app.kernel.errors import InterlockError
@@ -44,7 +47,7 @@ from interlock.canonical import digest_bytes
 from interlock.identity import run_id
 from tests.accepted_events import accepted_event
 from tests.branching_workflow import AGENTS, Example, branching_release
-from tests.repairing import ALICE, Workshop, workshop
+from tests.repairing import ALICE, Published, Workshop, workshop
 from tests.unit.replay.lives import (
     action,
     confirmed,
@@ -416,6 +419,71 @@ class TestTwoPeople:
         assert place.sql("SELECT count(*) FROM replays") == [(1,)]
         assert place.sql("SELECT count(*) FROM work_index WHERE queue = 'replay'") == [(1,)]
 
+    @pytest.mark.parametrize(("first", "second"), [(RERUN, RESUME), (RESUME, RERUN)], ids=["rerun", "resume"])
+    def test_what_was_planned_before_the_others_replay_was_carried_out_is_refused(
+        self, place: Workshop, first: Way, second: Way
+    ) -> None:
+        """Promise 2: as a resume beside a rerun, the same effect would happen under the old key and under a new one."""
+        subject = place.lives("1", one_failed)
+
+        def alice_is_faster() -> None:
+            assert isinstance(place.ask(subject, first), Requested)
+            place.replayer.execute("w")
+            place.carry_on()
+
+        register = OvertakenRegister(place.database, alice_is_faster)
+        desk = ReplayDesk(
+            place.store,
+            place.recorder,
+            register,
+            Published(branching_release(), other_release()),
+            place.carrier,
+            place.clock,
+        )
+
+        (answer,) = desk.request([subject], second, BOB)
+
+        assert isinstance(answer, AlreadyReplayedError), "bob planned it when nobody had replayed it yet"
+        assert "alice" in answer.what
+        place.replayer.execute("w")
+        place.carry_on()
+        assert place.sql("SELECT actor, mode, state FROM replays") == [("alice", first.mode, "done")]
+        assert set(place.targets.sent.values()) == {1}
+        record_keys = place.sql(
+            "SELECT idempotency_key FROM actions WHERE name = 'record' AND state = 'confirmed'"
+        )
+        assert len(record_keys) == 1, "the effect happened under one key"
+
+
+class OvertakenRegister(PostgresqlReplays):
+    """The register of somebody who is overtaken between planning and registering."""
+
+    def __init__(self, database: Database, meanwhile: Callable[[], None]) -> None:
+        super().__init__(database)
+        self._meanwhile = meanwhile
+
+    def register(self, requested: Sequence[NewReplay]) -> dict[str, ReplayRow]:
+        self._meanwhile()
+        return super().register(requested)
+
+
+class TestCancelling:
+    def test_a_replay_that_is_not_due_yet_is_not_withdrawn_with_the_steps(self, place: Workshop) -> None:
+        """Withdrawn without its row, it would be requested for ever, and stand in every later replay's way."""
+        subject = place.lives("1", one_failed)
+        (asked,) = place.desk.request([subject], RESUME, ALICE, rate=0.01, before=1)
+        mended = OrchestrationResumed(replay_id="rpl_other", actor="carol", reason_digest="0" * 64)
+        place.recorder.record([_work(subject, mended)])
+        key = subject.orchestration_id
+        steps = Reading(place.database, ["demo"]).open_steps(key)
+        assert (
+            cancel(place.recorder, Cancellation("demo", key, "otto", "no need", steps)).status == "cancelled"
+        )
+        place.end_leases()
+        place.replayer.execute("w")
+        assert place.row(asked).state == "refused"
+        assert isinstance(place.ask(subject, RERUN, BOB), Requested)
+
 
 class TestCrashes:
     """Between the request and its end a worker may die anywhere: it happens once."""
@@ -609,7 +677,7 @@ def _planned(place: Workshop, subject: Subject, way: Way, person: Person) -> New
     (plan,) = place.desk.plan([subject], way)
     assert isinstance(plan, ReplayPlan)
     return NewReplay(
-        replay_id=replay_id(subject.orchestration_id, way.mode, 0),
+        replay_id=replay_id(subject.orchestration_id, 0),
         tenant_id="demo",
         orchestration_id=subject.orchestration_id,
         dead_letter_id="",

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from app.adapters.postgresql.database import Connection, Database, Row
 from app.adapters.postgresql.histories import read_contents
+from app.data_plane.ports import Queue
 from app.data_plane.replay.record import Record, StoredLink, named_contents, read_chain, run_ids
 from app.kernel.facts import AnyFact
 
@@ -188,12 +189,16 @@ class Reading:
             return {row[0]: row[1] for row in found}
 
     def open_steps(self, orchestration_id: str) -> tuple[str, ...]:
-        """The steps of an orchestration that are not finished."""
+        """The steps of an orchestration that are not finished.
+
+        A replay of it is none of them: its step ends together with its row in the register, or the row would stay
+        requested for ever.
+        """
         with self._database.transaction() as connection:
             found = connection.execute(
                 "SELECT step_id FROM work_index WHERE orchestration_id = %s AND finished_at IS NULL"
-                " ORDER BY step_id",
-                [orchestration_id],
+                " AND queue <> %s ORDER BY step_id",
+                [orchestration_id, Queue.REPLAY.value],
             )
             return tuple(row[0] for row in found)
 

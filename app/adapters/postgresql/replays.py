@@ -63,7 +63,7 @@ class PostgresqlReplays:
         """Register replays with their contents and steps in one commit.
 
         By orchestration: the row that stood in the way of those that were not registered, as another replay of the
-        same orchestration is not finished, or was requested a moment before.
+        same orchestration is not finished, or was requested since they were planned.
         """
         if not requested:
             return {}
@@ -208,7 +208,7 @@ def _step(one: NewReplay) -> NewStep:
 
 
 def _in_the_way(connection: Connection, refused: Sequence[NewReplay]) -> dict[str, ReplayRow]:
-    """By orchestration: its replay that is not finished, else the newest, which was unfinished a moment before."""
+    """By orchestration: its replay that is not finished, else the newest, which no plan of these knew of."""
     if not refused:
         return {}
     found = connection.execute(

@@ -18,9 +18,13 @@ ReplayState = Literal["requested", "done", "refused", "failed"]
 REPLAY_PREFIX = "rpl_"
 
 
-def replay_id(orchestration_id: str, mode: Mode, before: int) -> str:
-    """The id of one replay; ``before`` counts those of the same orchestration that were requested earlier."""
-    return f"{REPLAY_PREFIX}{digest([orchestration_id, mode, before])[:32]}"
+def replay_id(orchestration_id: str, before: int) -> str:
+    """The id of one replay; ``before`` counts those of the same orchestration that it was planned after.
+
+    Whatever their modes, of two that were planned after the same ones only one can be registered: a resume beside a
+    rerun would have the same effects under other keys.
+    """
+    return f"{REPLAY_PREFIX}{digest([orchestration_id, before])[:32]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class Replays(Protocol):
         """Register replays with their contents and steps in one commit.
 
         By orchestration: the row that stood in the way of those that were not registered, as another replay of the
-        same orchestration is not finished, or was requested a moment before.
+        same orchestration is not finished, or was requested since they were planned.
         """
         ...
 

@@ -266,7 +266,7 @@ def _new(
     planned = canonical_bytes(plan_as_json(plan))
     reason_digest, plan_digest = digest_bytes(reason), digest_bytes(planned)
     return NewReplay(
-        replay_id=replay_id(subject.orchestration_id, mode, len(earlier)),
+        replay_id=replay_id(subject.orchestration_id, len(earlier)),
         tenant_id=subject.tenant_id,
         orchestration_id=subject.orchestration_id,
         dead_letter_id=subject.dead_letter_id,
