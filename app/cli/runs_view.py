@@ -234,7 +234,7 @@ def print_cancelled(orchestration_id: str, status: str, foreseen: Foreseen, *, d
     for words, names in (
         ("stays unsent", foreseen.stays_unsent),
         ("is on its way; the end waits for its outcome", foreseen.waited_for),
-        ("may have been applied, and stays in doubt: settle it first to know", foreseen.in_doubt),
+        ("may have been applied, and is in doubt until it is settled: actions settle", foreseen.in_doubt),
         ("is confirmed and stays done", foreseen.confirmed),
     ):
         for name in names:

@@ -241,7 +241,9 @@ def test_the_beginning_of_an_id_that_is_confirmed_is_refused_with_what_it_is(
     assert "confirmed" in str(_error(told)["what"])
 
 
-def test_cancelling_says_what_stays_in_doubt(ask: Ask, fresh_database: str) -> None:
+def test_cancelling_says_what_stays_in_doubt_and_it_can_be_settled(
+    ask: Ask, say: Say, fresh_database: str
+) -> None:
     """While an attempt that nobody heard of may have been applied, nobody must be told that it stays unsent."""
     restore(fresh_database, RECORD, RELEASE, facts=UNTIL_AUTHORISED, runs=True)
     database = Database(fresh_database, "interlock_worker", size=1)
@@ -253,8 +255,18 @@ def test_cancelling_says_what_stays_in_doubt(ask: Ask, fresh_database: str) -> N
     )
     recorder.record([Work("demo", ORCHESTRATION, None, lambda _: Plan(facts))])
     database.close()
+    say("projections", "rebuild")
     dry = ask("runs", "cancel", ORCHESTRATION, "--actor", "ines", "--reason", "no need", "--dry-run")[1]
     assert (dry["in_doubt"], dry["stays_unsent"]) == ([ACTION.name], [])
+    told = say("runs", "cancel", ORCHESTRATION, "--actor", "ines", "--reason", "no need")[1]
+    assert f"Action {ACTION.name} may have been applied, and is in doubt" in told
+    assert _ids(ask("actions", "list", "--state", "in_doubt")) == [KEY]
+    shown = say("actions", "show", KEY)[1]
+    assert "--not-applied" in shown
+    assert "ines cancelled the orchestration: nothing is sent or asked" in shown
+    code, settled = ask("actions", "settle", KEY, "--applied", "--actor", "otto", "--reason", "it is there")
+    assert (code, settled["orchestration_status"]) == (0, "cancelled")
+    assert ask("runs", "verify", ORCHESTRATION)[0] == 0
 
 
 def test_a_person_settles_and_cancels_while_no_service_runs(home: Path) -> None:

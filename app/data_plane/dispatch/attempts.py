@@ -102,10 +102,15 @@ class AfterReceipt:
     retry_in_seconds: float | None = None
 
 
-def after_receipt(delivery: Delivery, action: ActionState, target: Target, receipt: Receipt) -> AfterReceipt:
+def after_receipt(
+    delivery: Delivery, action: ActionState, target: Target, receipt: Receipt, *, cancelled: bool = False
+) -> AfterReceipt:
     """Turn the target's answer into a fact.
 
     What gives up is in doubt, whatever its last answer says, as long as nobody knows of an earlier attempt.
+
+    Args:
+        cancelled: whether no other attempt follows, so that one that nobody knows of is in doubt at once.
     """
     action_id, attempt = delivery.action_id, delivery.attempt
     if receipt.outcome == "confirmed":
@@ -122,6 +127,11 @@ def after_receipt(delivery: Delivery, action: ActionState, target: Target, recei
     unknown = receipt.outcome == "unknown"
     may_repeat = receipt.outcome == "retry" or (unknown and target.honours_keys)
     made = attempt - action.attempts_before
+    if cancelled and may_repeat and (unknown or action.ambiguous):
+        reason = (
+            f"the last answer was {reason}, and no other attempt was made: the orchestration was cancelled"
+        )
+        return AfterReceipt(DeliveryInDoubt(action_id=action_id, attempt=attempt, reason=reason))
     if may_repeat and made < target.max_attempts:
         seconds = retry_seconds(action_id, made, receipt.retry_after_seconds)
         fact = DeliveryRetried(action_id=action_id, attempt=attempt, reason=reason, ambiguous=unknown)

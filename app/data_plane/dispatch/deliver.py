@@ -186,7 +186,8 @@ class Dispatcher:
         def plan(loaded: Loaded) -> Plan:
             delivery, target = attempt.delivery, attempt.target
             action = loaded.state.actions_by_id[delivery.action_id]
-            after = after_receipt(delivery, action, target, receipt)
+            cancelled = loaded.state.cancelled_by is not None
+            after = after_receipt(delivery, action, target, receipt, cancelled=cancelled)
             wait = after.retry_in_seconds
             if isinstance(after.fact, DeliveryInDoubt) and will_be_asked(
                 loaded.state, target, delivery.action_id

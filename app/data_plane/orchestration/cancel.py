@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.data_plane.orchestration.recorder import Loaded, Plan, Planner, Recorder, Work
-from app.data_plane.orchestration.state import OrchestrationState
+from app.data_plane.orchestration.state import ActionState, OrchestrationState
 from app.kernel.errors import ConflictError, TransientError
-from app.kernel.facts import TERMINAL, CancelRequested
+from app.kernel.facts import TERMINAL, AnyFact, CancelRequested, DeliveryInDoubt
 from interlock.canonical import canonical_bytes, digest_bytes
 
 
@@ -26,7 +26,7 @@ class Foreseen:
     waited_for: tuple[str, ...]
     """On their way to a target: the orchestration closes when their outcome is known."""
     in_doubt: tuple[str, ...]
-    """They may have been applied, and nobody will find out: nothing follows a cancelled orchestration."""
+    """They may have been applied: nothing follows a cancelled orchestration, but a person can still settle them."""
     confirmed: tuple[str, ...]
     withdrawn_steps: tuple[str, ...]
 
@@ -56,8 +56,7 @@ def foresee(state: OrchestrationState, open_steps: Sequence[str]) -> Foreseen:
         )
     by_status: dict[str, list[str]] = {}
     for action in state.actions_by_id.values():
-        between_attempts = action.status == "authorised" and action.ambiguous
-        status = "in_doubt" if between_attempts else action.status
+        status = "in_doubt" if _may_have_been_applied(action) else action.status
         by_status.setdefault(status, []).append(action.proposed.name)
     sending = {key for key, action in state.actions_by_id.items() if action.status == "sending"}
     return Foreseen(
@@ -93,7 +92,30 @@ def _planner(cancellation: Cancellation) -> Planner:
         foreseen = foresee(loaded.state, cancellation.open_steps)
         body = canonical_bytes({"actor": cancellation.actor, "reason": cancellation.reason})
         digest = digest_bytes(body)
-        fact = CancelRequested(actor=cancellation.actor, reason_digest=digest)
-        return Plan((fact,), {digest: body}, withdraw=foreseen.withdrawn_steps)
+        facts = cancelling(loaded.state, cancellation.actor, digest)
+        return Plan(facts, {digest: body}, withdraw=foreseen.withdrawn_steps)
 
     return plan
+
+
+def cancelling(state: OrchestrationState, actor: str, reason_digest: str) -> tuple[AnyFact, ...]:
+    """The request, and then the doubts that it leaves: what may have been applied is not sent again to find out.
+
+    The doubts come second. As the last thing that an orchestration waited for, one that came first would end it as a
+    dead letter, and there would be nothing to cancel.
+    """
+    doubts = [
+        DeliveryInDoubt(
+            action_id=key,
+            attempt=action.attempts,
+            reason="an attempt was never heard of again, and was not repeated: the orchestration was cancelled",
+        )
+        for key, action in state.actions_by_id.items()
+        if _may_have_been_applied(action)
+    ]
+    return (CancelRequested(actor=actor, reason_digest=reason_digest), *doubts)
+
+
+def _may_have_been_applied(action: ActionState) -> bool:
+    """Whether it waits for an attempt that would have told what became of the earlier ones."""
+    return action.status == "authorised" and action.ambiguous

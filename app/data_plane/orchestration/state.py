@@ -159,9 +159,9 @@ def evolve(state: OrchestrationState, fact: AnyFact) -> OrchestrationState:
 
 
 def _evolve_closed(state: OrchestrationState, fact: AnyFact) -> OrchestrationState:
-    """After the end only people's repairs follow: where something gave up, or was in doubt when it was cancelled."""
+    """After the end only people's repairs follow: where something gave up, or what cancelling left in doubt."""
     if state.status == "cancelled":
-        return _evolve_action(state, fact) if isinstance(fact, ActionSettled) else state
+        return _evolve_action(state, fact) if isinstance(fact, (ActionSettled, DeliveryInDoubt)) else state
     if state.status != "dead_lettered":
         return state
     if isinstance(fact, OrchestrationResumed):

@@ -194,12 +194,12 @@ def _can_be_done(state: OrchestrationState, action: ActionState) -> tuple[str, .
     key = action.proposed.action_id
     again = f"It is sent again, with the same key, by `{resume}` (or `python -m app dead-letters replay`)."
     match action.status:
-        case "in_doubt" if state.cancelled_by is not None:
-            return (
-                f"Nothing follows: {state.cancelled_by} cancelled the orchestration, and it stays in doubt.",
-            )
         case "in_doubt":
             lines = []
+            if state.cancelled_by is not None:
+                lines.append(
+                    f"{state.cancelled_by} cancelled the orchestration: nothing is sent or asked any more."
+                )
             if can_be_asked(state, key):
                 lines.append(
                     f"Its target is asked by itself ({action.probes} of {MOST_PROBES} times until now)."

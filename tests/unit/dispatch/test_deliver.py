@@ -13,6 +13,7 @@ from app.adapters.memory.store import MemoryStore
 from app.data_plane.dispatch import deliver
 from app.data_plane.dispatch.attempts import SEND_WITHIN_SECONDS
 from app.data_plane.dispatch.deliver import ALONE_AT_ONCE, Dispatcher
+from app.data_plane.orchestration.cancel import Cancellation, cancel
 from app.data_plane.orchestration.state import MOST_PROBES
 from app.data_plane.ports import Carrier, Change, Committed, Delivery, History, Probe, ProbeAnswer, Receipt
 from app.kernel import fault_points
@@ -257,6 +258,44 @@ class TestUnknown:
         world.later()
         assert world.targets.asked == []
         assert world.later() == (0, 0)
+
+
+class TestCancelledMeanwhile:
+    """Somebody cancels while an attempt is under way; its outcome is waited for, and nothing more is sent."""
+
+    @pytest.mark.parametrize("target", [KEYED, FORGETFUL], ids=lambda target: target.name)
+    def test_an_outcome_that_nobody_knows_is_in_doubt(self, target: Target) -> None:
+        """Promise 2: it is neither sent again nor told to be unsent, and a person can settle it."""
+        world = World(target)
+        self._cancelled_before(world, UNKNOWN)
+        world.deliver()
+        assert world.decided.action(target.name).status == "in_doubt"
+        assert world.decided.state().status == "cancelled"
+        assert world.later() == (0, 0)
+
+    def test_what_was_certainly_not_taken_stays_unsent(self) -> None:
+        world = World(KEYED)
+        self._cancelled_before(world, Receipt("retry", 429, reason="http_429"))
+        world.deliver()
+        assert world.decided.action("tracker").status == "authorised"
+        assert world.decided.state().status == "cancelled"
+
+    def test_what_was_not_taken_now_but_perhaps_before_is_in_doubt(self) -> None:
+        world = World(KEYED)
+        world.targets.always(UNKNOWN)
+        world.deliver()
+        self._cancelled_before(world, Receipt("retry", 429, reason="http_429"))
+        world.later()
+        assert world.decided.action("tracker").status == "in_doubt"
+        assert world.decided.state().status == "cancelled"
+
+    def _cancelled_before(self, world: World, receipt: Receipt) -> None:
+        async def answer(_: Delivery) -> Receipt:
+            key = world.decided.ids[0]
+            cancel(world.decided.recorder, Cancellation("demo", key, "ines", "no need", ()))
+            return receipt
+
+        world.targets.receipt = answer
 
 
 class TestUnheardOf:

@@ -16,6 +16,7 @@ from app.data_plane.dispatch.settle import (
     foresee,
     settle,
 )
+from app.data_plane.orchestration.cancel import Cancellation, cancel
 from app.data_plane.orchestration.cancel import foresee as foresee_cancelling
 from app.data_plane.ports import Queue
 from app.kernel.facts import (
@@ -218,6 +219,28 @@ def test_what_was_in_doubt_when_it_was_cancelled_is_settled_and_nothing_follows(
     assert (action.status, action.applied) == ("settled", False)
     claims = world.store.claim(Queue.DISPATCH, limit=9, worker="w")
     assert "pager" not in [claim.subject for claim in claims]
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["closes at once", "waits for another's outcome"])
+def test_cancelling_puts_in_doubt_what_may_have_been_applied_and_it_can_be_settled(busy: bool) -> None:
+    """An attempt that nobody heard of is not made again, so that nobody would ever find out without a person."""
+    world = World(PAGER, KEYED)
+    pager, tracker = (world.decided.action_id(name) for name in ("pager", "tracker"))
+    world.happen(
+        DeliveryStarted(action_id=tracker, attempt=1),
+        DeliveryRetried(action_id=tracker, attempt=1, reason="timed_out", ambiguous=True),
+    )
+    if busy:
+        world.happen(DeliveryStarted(action_id=pager, attempt=1))
+    cancel(world.recorder, Cancellation("demo", world.decided.ids[0], "otto", "no need", (pager, tracker)))
+    assert world.status == ("running" if busy else "cancelled")
+    assert world.decided.action("tracker").status == "in_doubt"
+    if busy:
+        world.happen(DeliveryConfirmed(action_id=pager, attempt=1, http_status=201, receipt_digest="0" * 64))
+    else:
+        assert world.decided.action("pager").status == "authorised", "it was never sent"
+    assert settle(world.recorder, world.settlement("tracker")).orchestration_status == "cancelled"
+    assert world.decided.action("tracker").status == "settled"
 
 
 def test_of_two_people_at_once_one_wins_and_the_other_is_told_by_whom() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from app.data_plane.contents import Contents
 from app.data_plane.dispatch.attempts import before_attempt
+from app.data_plane.orchestration.cancel import cancelling
 from app.data_plane.orchestration.decide import Close, Command, Deliver, decide, outstanding
 from app.data_plane.orchestration.progress import progress
 from app.data_plane.orchestration.state import SETTLED_ACTION, OrchestrationState, evolve, initial, ready
@@ -55,7 +56,10 @@ MAY_BECOME = {
 }
 WHEN_RESUMED = {**MAY_BECOME, "failed": {"authorised"}, "settled": {"authorised", "settled"}}
 REPAIRS = (OrchestrationResumed, ActionSettled, DeliveryProbed)
-REPAIRS_AFTER: dict[str, tuple[type, ...]] = {"dead_lettered": REPAIRS, "cancelled": (ActionSettled,)}
+REPAIRS_AFTER: dict[str, tuple[type, ...]] = {
+    "dead_lettered": REPAIRS,
+    "cancelled": (ActionSettled, DeliveryInDoubt),
+}
 STAGE_MAY_BECOME = {
     "pending": {"pending", "running", "skipped"},
     "running": {"running", "decided"},
@@ -170,7 +174,8 @@ def journals(draw: st.DrawFn) -> Example:
     cancel_at = draw(st.none() | st.integers(0, 6))
     for turn in range(12):
         if turn == cancel_at:
-            example.happen(CancelRequested(actor="alice", reason_digest="0" * 64))
+            for fact in cancelling(example.state, "alice", "0" * 64):
+                example.happen(fact)
         open_ones = [
             key for key, one in example.state.actions_by_id.items() if one.status in {"authorised", "sending"}
         ]
