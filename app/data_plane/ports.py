@@ -439,7 +439,7 @@ class Receipt:
     """What the target answered to one attempt.
 
     ``outcome``: ``confirmed`` (2xx), ``refused`` (it will never take it), ``retry`` (it said that it did not take it
-    and may later, or was never reached), ``unknown`` (sent, and no answer came back).
+    and may later, or was never reached), ``unknown`` (sent, and no answer came back, or one that leaves it open).
     """
 
     outcome: Literal["confirmed", "refused", "retry", "unknown"]

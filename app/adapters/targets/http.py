@@ -42,6 +42,8 @@ LONGEST_IDLE_SECONDS = 4.0
 
 _VISIBLE = re.compile(r"[\x20-\x7e]*")
 _CERTAINLY_NOT_TAKEN = frozenset({408, 425, 429})
+_IN_CONFLICT = 409
+_SEND_IT_ELSEWHERE = frozenset({307, 308})
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +256,7 @@ class HttpTargets:
         reason = f"http_{status}"
         if status in _CERTAINLY_NOT_TAKEN or (status == 503 and wait is not None):
             return Receipt("retry", http_status=status, body=body, reason=reason, retry_after_seconds=wait)
-        if status >= 500:
+        if status >= 500 or _may_tell_of_an_effect(status):
             # It may have failed before the effect or after it: only one that honours keys may be asked again.
             return Receipt("unknown", http_status=status, body=body, reason=reason, retry_after_seconds=wait)
         return Receipt("refused", http_status=status, body=body, reason=reason)
@@ -275,6 +277,16 @@ class HttpTargets:
             with self._lock:
                 self._states[loop] = state
         return state
+
+
+def _may_tell_of_an_effect(status: int) -> bool:
+    """Whether the answer refuses the request, or tells of what it, or an earlier one with its key, has led to.
+
+    409 is how targets that honour keys say that an earlier request with the key is still being processed, and how
+    others say that something is there already. A redirect after a POST often leads to what the POST has made; only
+    307 and 308 say that the same request must be sent to another address, as it was not processed at this one.
+    """
+    return status == _IN_CONFLICT or (300 <= status < 400 and status not in _SEND_IT_ELSEWHERE)
 
 
 def _receipt_of(answer: Receipt | BaseException) -> Receipt:

@@ -104,10 +104,20 @@ def test_the_target_sees_the_key_the_correlation_keys_and_the_arguments_as_they_
     ("status", "extra", "outcome", "wait"),
     [
         ("200 OK", "", "confirmed", None),
-        ("301 Moved\nLocation: http://127.0.0.1:9/", "", "refused", None),
+        # "See what became of it over there", which many say of a POST that they have processed.
+        ("301 Moved\nLocation: http://127.0.0.1:9/", "", "unknown", None),
+        ("302 Found\nLocation: http://127.0.0.1:9/", "", "unknown", None),
+        ("303 See Other\nLocation: http://127.0.0.1:9/", "", "unknown", None),
+        ("304 Not Modified", "", "unknown", None),
+        # "Send the same request to another address": it was not processed here.
+        ("307 Elsewhere\nLocation: http://127.0.0.1:9/", "", "refused", None),
+        ("308 Elsewhere\nLocation: http://127.0.0.1:9/", "", "refused", None),
         ("400 Bad", "", "refused", None),
         ("404 Not Found", "", "refused", None),
         ("408 Timeout", "", "retry", None),
+        # "An earlier request with this key is still being processed", or "it is there already".
+        ("409 Conflict", "Retry-After: 3\n", "unknown", 3.0),
+        ("409 Conflict", "", "unknown", None),
         ("422 No", "", "refused", None),
         ("425 Too Early", "", "retry", None),
         ("429 Busy", "Retry-After: 7\n", "retry", 7.0),
