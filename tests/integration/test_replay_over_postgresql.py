@@ -271,13 +271,17 @@ class TestRerun:
         assert (row.state, row.new_orchestration_id) == ("refused", "")
         assert row.outcome.startswith("content_gone: ")
 
-    def test_what_is_not_there_any_more_is_not_waited_for(self, place: Workshop) -> None:
-        subject = place.lives("1", one_failed)
-        asked = place.ask(subject, RERUN)
+    @pytest.mark.parametrize("way", [RESUME, RERUN], ids=["resume", "rerun"])
+    def test_what_is_not_there_any_more_is_not_waited_for(self, place: Workshop, way: Way) -> None:
+        subject, other = (place.lives(name, one_failed) for name in ("1", "2"))
+        asked, beside = (place.ask(one, way) for one in (subject, other))
         place.sql("DELETE FROM orchestrations WHERE orchestration_id = %s", subject.orchestration_id)
         place.replayer.execute("w")
         row = place.row(asked)
         assert (row.state, row.outcome[:14]) == ("refused", "content_gone: ")
+        assert place.row(beside).state == "done", "it keeps no other of its batch from being carried out"
+        place.end_leases()
+        assert place.replayer.execute("w") == 0
 
 
 class TestRefusals:

@@ -94,12 +94,13 @@ class Replayer:
         return _Batch(known, rows, self._replays.of(tenants, [claim.orchestration_id for claim in known]))
 
     def _resume(self, batch: _Batch) -> None:
-        claims = batch.of_mode("resume")
-        if not claims:
+        asked = batch.of_mode("resume")
+        if not asked:
             return
         since = tracing.now_ns()
-        tenants = sorted({claim.tenant_id for claim in claims})
-        loaded = self._recorder.load(tenants, [claim.orchestration_id for claim in claims])
+        tenants = sorted({claim.tenant_id for claim in asked})
+        loaded = self._recorder.load(tenants, [claim.orchestration_id for claim in asked])
+        claims = self._refuse_what_is_gone(batch, asked, loaded)
         reasons = self._store.contents(tenants, [batch.rows[claim.step_id].reason_digest for claim in claims])
         ends: dict[str, ReplayEnd] = {}
         works = [
@@ -118,6 +119,28 @@ class Replayer:
             (batch.rows[claim.step_id], ends[claim.step_id])
             for claim, one in zip(claims, recorded, strict=True)
             if one.verdict is Verdict.RECORDED and claim.step_id in ends
+        )
+
+    def _refuse_what_is_gone(
+        self, batch: _Batch, claims: Sequence[Claim], loaded: Mapping[str, Loaded]
+    ) -> list[Claim]:
+        """End the replays of what was removed; the others, some of which may wait for their release."""
+        unloaded = [claim for claim in claims if claim.orchestration_id not in loaded]
+        if not unloaded:
+            return list(claims)
+        tenants = sorted({claim.tenant_id for claim in unloaded})
+        there = self._store.histories(tenants, [claim.orchestration_id for claim in unloaded])
+        gone = [claim for claim in unloaded if claim.orchestration_id not in there]
+        if gone:
+            self._end([_removed(claim, batch.rows[claim.step_id]) for claim in gone])
+        return [claim for claim in claims if claim not in gone]
+
+    def _end(self, drafts: Sequence[_Draft]) -> None:
+        committed = self._store.commit([draft.change for draft in drafts])
+        observing.ended(
+            (draft.row, draft.change.ends_replay)
+            for draft, verdict in zip(drafts, committed.verdicts, strict=True)
+            if verdict is Verdict.RECORDED and draft.change.ends_replay is not None
         )
 
     def _planner(
@@ -175,7 +198,7 @@ class Replayer:
         row, key = batch.rows[claim.step_id], claim.orchestration_id
         original = originals.get(key)
         if original is None:
-            return _ended(claim, row, "refused", refusal_in_words(content_gone(key)))
+            return _removed(claim, row)
         if not original.readable:
             return _Draft(row, wait_for_release(claim))
         if claim.lapses >= MOST_LAPSES:
@@ -207,6 +230,15 @@ def content_gone(orchestration_id: str) -> ContentGoneError:
         f"The event of {orchestration_id} was removed from the payload store.",
         "Send the event once more, under an id of its own.",
     )
+
+
+def _removed(claim: Claim, row: ReplayRow) -> _Draft:
+    """Nothing is left that could be replayed, and waiting brings nothing back."""
+    gone = ContentGoneError(
+        f"{claim.orchestration_id} was removed with its record.",
+        "Send the event once more, under an id of its own.",
+    )
+    return _ended(claim, row, "refused", refusal_in_words(gone))
 
 
 def _ended(claim: Claim, row: ReplayRow, state: Literal["refused", "failed"], outcome: str) -> _Draft:
