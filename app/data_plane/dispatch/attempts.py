@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from app.data_plane.backoff import spread
 from app.data_plane.orchestration.state import ActionState, OrchestrationState
 from app.data_plane.ports import Delivery, Receipt
 from app.kernel.facts import (
@@ -18,7 +19,7 @@ from app.kernel.facts import (
     Recorded,
 )
 from app.kernel.release import Target
-from interlock.canonical import digest, digest_bytes
+from interlock.canonical import digest_bytes
 
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 300.0
@@ -147,6 +148,4 @@ def after_receipt(
 def retry_seconds(action_id: str, attempt: int, asked_for: float | None) -> float:
     """Exponential backoff, spread over its upper half by the action's id so that no two retries march in step."""
     longest = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (attempt - 1))
-    spread = int(digest([action_id, attempt])[:8], 16) / 0xFFFFFFFF
-    backoff = longest * (0.5 + spread / 2)
-    return max(backoff, asked_for or 0.0)
+    return max(spread(longest, action_id, attempt), asked_for or 0.0)

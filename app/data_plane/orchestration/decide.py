@@ -96,7 +96,8 @@ def _close_early(state: OrchestrationState) -> tuple[Command, ...]:
         return ()
     if state.gave_up is not None:
         gave_up = state.gave_up
-        reason = f"a step of {gave_up.queue} gave up after {gave_up.attempts} attempts: {gave_up.code}"
+        attempts = f"{gave_up.attempts} attempt{'' if gave_up.attempts == 1 else 's'}"
+        reason = f"a step of {gave_up.queue} gave up after {attempts}: {gave_up.code}"
         return (Close("dead_lettered", reason),)
     return (Close("cancelled", f"cancelled by {state.cancelled_by}"),)
 

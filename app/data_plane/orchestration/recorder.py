@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from app.data_plane.backoff import spread
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import Scope
 from app.data_plane.orchestration.progress import progress, scope
@@ -33,7 +34,7 @@ from app.data_plane.ports import (
 )
 from app.data_plane.replay.register import ReplayEnd
 from app.kernel import fault_points
-from app.kernel.errors import InterlockError, PermanentError, TransientError
+from app.kernel.errors import Fate, InterlockError, PermanentError, TransientError
 from app.kernel.facts import (
     AnyFact,
     DeliveryInDoubt,
@@ -259,26 +260,31 @@ def _draft_or_set_aside(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
         if work.claim is None:
             raise
         _log.exception("a step could not be done: %s", work.claim.step_id)
-        code = error.code if isinstance(error, InterlockError) else "defect"
-        return _set_aside(work, work.claim, loaded[work.orchestration_id], code)
+        return _set_aside(work, work.claim, loaded[work.orchestration_id], error)
 
 
-def _set_aside(work: Work, claim: Claim, found: Loaded, code: str) -> _Draft:
-    """Try the step again later; when it was tried often enough, it gives up."""
+def _set_aside(work: Work, claim: Claim, found: Loaded, error: Exception) -> _Draft:
+    """Try the step again later; when that cannot help, or it was tried often enough, it gives up.
+
+    A defect is tried again, too: it may be of one worker's version only.
+    """
     lapses = claim.lapses + 1
-    if lapses >= MOST_LAPSES:
+    code = error.code if isinstance(error, InterlockError) else "defect"
+    if lapses >= MOST_LAPSES or (isinstance(error, InterlockError) and error.fate is Fate.PERMANENT):
         return _give_up(work, claim, found, code, lapses)
-    return _Draft(try_again(claim), (), found)
+    asked_for = error.retry_after_seconds if isinstance(error, TransientError) else None
+    return _Draft(try_again(claim, asked_for or 0.0), (), found)
 
 
-def try_again(claim: Claim) -> Change:
+def try_again(claim: Claim, at_least_seconds: float = 0.0) -> Change:
     """The step came to nothing: it is due again later, and counts towards giving up."""
+    lapses = claim.lapses + 1
     return Change(
         tenant_id=claim.tenant_id,
         orchestration_id=claim.orchestration_id,
         claim=claim,
         settle="retry",
-        retry_in_seconds=2.0 ** (claim.lapses + 1),
+        retry_in_seconds=max(spread(2.0**lapses, claim.step_id, lapses), at_least_seconds),
         lapsed=True,
     )
 
@@ -287,7 +293,8 @@ def _give_up(work: Work, claim: Claim, found: Loaded, code: str, lapses: int) ->
     """The step is tried no more, and the orchestration ends for a person to look at."""
     if claim.queue is Queue.REPLAY:
         # Only the replay gives up: what it is about stays as it is.
-        end = ReplayEnd(claim.step_id, "failed", f"{code}: it was tried {lapses} times")
+        tried = "once" if lapses == 1 else f"{lapses} times"
+        end = ReplayEnd(claim.step_id, "failed", f"{code}: it was tried {tried}")
         return _draft(replace(work, plan=lambda _: Plan(ends_replay=end)), {work.orchestration_id: found})
     facts: list[AnyFact] = []
     action = found.state.actions_by_id.get(claim.step_id)

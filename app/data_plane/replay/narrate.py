@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.data_plane.dead_letters.words import attempts
 from app.kernel.facts import (
     ActionAuthorised,
     ActionDenied,
@@ -59,7 +60,7 @@ def tell(fact: AnyFact) -> str:
         case OrchestrationClosed():
             return f"It ended {fact.status}: {fact.reason}."
         case StepGaveUp():
-            return f"A step of {fact.queue} gave up after {fact.attempts} attempts: {fact.code}."
+            return f"A step of {fact.queue} gave up after {attempts(fact.attempts)}: {fact.code}."
         case StepLapsed():
             return (
                 f"A lease of {fact.step_id} ({fact.queue}) ended without a result, number {fact.lapses}: its worker"

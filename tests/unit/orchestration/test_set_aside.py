@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from app.adapters.memory.store import MemoryStore
 from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded, Plan, Recorder, Work
-from app.data_plane.ports import Carrier, Claim, Queue, Releases, Verdict
-from app.kernel.errors import NotFoundError
+from app.data_plane.ports import Carrier, Change, Claim, Committed, Queue, Releases, Verdict
+from app.kernel.errors import NotFoundError, PermanentError, TransientError
 from app.kernel.facts import OrchestrationClosed, StepGaveUp, StepLapsed
 from app.kernel.release import Release
 from tests.accepted_events import accepted_event, orchestration_of
@@ -48,6 +48,25 @@ def works(claims: list[Claim], plan: Callable[[Claim], Callable[[Loaded], Plan]]
     return [Work(claim.tenant_id, claim.orchestration_id, claim, plan(claim)) for claim in claims]
 
 
+def failing(error: Exception) -> Callable[[Loaded], Plan]:
+    def plan(_loaded: Loaded) -> Plan:
+        raise error
+
+    return plan
+
+
+class TellingStore(MemoryStore):
+    """A store that tells how long the steps wait that are to be tried again."""
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        super().__init__(seconds=seconds)
+        self.waits: list[float] = []
+
+    def commit(self, changes: Sequence[Change]) -> Committed:
+        self.waits += [change.retry_in_seconds for change in changes if change.settle == "retry"]
+        return super().commit(changes)
+
+
 def plan_of(claim: Claim) -> Callable[[Loaded], Plan]:
     bad = claim.orchestration_id == orchestration_of(BAD)
     return broken if bad else lambda _loaded: Plan()
@@ -83,6 +102,56 @@ def test_a_step_that_was_tried_often_enough_gives_up_and_its_orchestration_is_a_
     assert isinstance(facts[2], OrchestrationClosed)
     assert (facts[2].status, "defect" in facts[2].reason) == ("dead_lettered", True)
     assert store.claim(Queue.ORCHESTRATION, limit=8, worker="w") == []
+
+
+def test_what_will_fail_again_in_the_same_way_gives_up_at_once() -> None:
+    """Permanent means dead letter now: trying it again only keeps a person from hearing of it."""
+    store = MemoryStore(seconds=Clock())
+    store.accept([GOOD, BAD])
+    recorder = Recorder(store, cast(Releases, SomeReleases()), cast(Carrier, None), shortcut=False)
+    claims = store.claim(Queue.ORCHESTRATION, limit=8, worker="w")
+    refused = failing(PermanentError("no such key"))
+    bad = orchestration_of(BAD)
+    answers = recorder.record(
+        works(claims, lambda claim: refused if claim.orchestration_id == bad else plan_of(claim))
+    )
+    (gave_up, closed), nothing = sorted((answer.facts for answer in answers), key=len, reverse=True)
+    assert isinstance(gave_up, StepGaveUp)
+    assert (gave_up.code, gave_up.attempts) == ("invalid", 1)
+    assert isinstance(closed, OrchestrationClosed)
+    assert closed.status == "dead_lettered"
+    assert "after 1 attempt: invalid" in closed.reason
+    assert nothing == (), "the other one of the batch goes on"
+
+
+def test_what_may_work_later_waits_ever_longer_and_no_two_steps_march_in_step() -> None:
+    """Whatever made a whole batch fail would otherwise meet the whole batch again at one moment."""
+    clock = Clock()
+    store = TellingStore(seconds=clock)
+    store.accept([GOOD, BAD])
+    recorder = Recorder(store, cast(Releases, SomeReleases()), cast(Carrier, None), shortcut=False)
+    for lapses in range(1, MOST_LAPSES):
+        store.waits.clear()
+        while claims := store.claim(Queue.ORCHESTRATION, limit=8, worker="w"):
+            recorder.record(works(claims, lambda _claim: failing(TransientError("a server is down"))))
+        one, other = store.waits
+        assert one != other
+        assert all(2.0**lapses / 2 <= wait <= 2.0**lapses for wait in (one, other))
+        clock.seconds += 3600
+
+
+def test_what_says_when_it_may_work_again_is_not_tried_before() -> None:
+    clock = Clock()
+    store = MemoryStore(seconds=clock)
+    store.accept([GOOD])
+    recorder = Recorder(store, cast(Releases, SomeReleases()), cast(Carrier, None), shortcut=False)
+    claims = store.claim(Queue.ORCHESTRATION, limit=8, worker="w")
+    busy = TransientError("a limit is met", retry_after_seconds=90.0)
+    recorder.record(works(claims, lambda _claim: failing(busy)))
+    clock.seconds += 89
+    assert store.claim(Queue.ORCHESTRATION, limit=8, worker="w") == []
+    clock.seconds += 2
+    assert len(store.claim(Queue.ORCHESTRATION, limit=8, worker="w")) == 1
 
 
 def test_a_step_whose_workers_died_again_and_again_is_not_tried_once_more() -> None:
