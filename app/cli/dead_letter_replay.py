@@ -12,7 +12,7 @@ from app.adapters.postgresql.dead_letter_reading import DeadLetterFilter, DeadLe
 from app.cli.dead_letters import UnknownDeadLetterError, chosen, dead_letters, find
 from app.cli.replay import Actor, Again, Deadline, DryRun, Json, Reason, ReleaseOption, Wait
 from app.cli.replay_at_hand import ReplayAtHand, replaying_at_hand
-from app.cli.replay_run import Choices, replay_all, show_plans
+from app.cli.replay_run import NOTHING, Choices, LeftOut, replay_all, show_plans
 from app.cli.runs import InvalidChoiceError
 from app.data_plane.dead_letters.letters import DeadLetterRow
 from app.data_plane.replay.refusals import NotReplayableError
@@ -45,10 +45,7 @@ class _Chosen:
     """What was named or filtered: each orchestration once."""
 
     subjects: tuple[Subject, ...]
-    of_messages: int = 0
-    """Dead letters that no orchestration stands behind."""
-    is_cut: bool = False
-    """Whether there may be more than the limit."""
+    left_out: LeftOut = NOTHING
 
 
 @dead_letters.command()
@@ -71,8 +68,8 @@ def plan(
     wanted = _filter(name, every, queue, cause, code, workflow, tenant, since)
     with replaying_at_hand(tenant) as at_hand:
         found = _find(at_hand, name, wanted, limit)
-        _tell_left_out(found, limit, json=json)
-        show_plans(at_hand, found.subjects, _way(mode, release, again), json=json, dry_run=True)
+        _tell_left_out(found.left_out, limit, json=json)
+        show_plans(at_hand, found.subjects, _way(mode, release, again), found.left_out, json=json)
 
 
 @dead_letters.command("replay")
@@ -107,8 +104,9 @@ def replay_dead_letters(
     )
     with replaying_at_hand(tenant) as at_hand:
         found = _find(at_hand, name, wanted, limit)
-        _tell_left_out(found, limit, json=json)
-        replay_all(at_hand, found.subjects, _way(mode, release, again), Person(actor, reason), choices)
+        _tell_left_out(found.left_out, limit, json=json)
+        way, person = _way(mode, release, again), Person(actor, reason)
+        replay_all(at_hand, found.subjects, way, person, choices, found.left_out)
 
 
 def _way(mode: Literal["resume", "rerun"], release: str, again: bool) -> Way:
@@ -154,9 +152,9 @@ def _find(at_hand: ReplayAtHand, name: str | None, wanted: DeadLetterFilter | No
             of_messages += 1
             continue
         if len(subjects) == limit and row.orchestration_id not in subjects:
-            return _Chosen(tuple(subjects.values()), of_messages, is_cut=True)
+            return _Chosen(tuple(subjects.values()), LeftOut(True, of_messages))
         subjects.setdefault(row.orchestration_id, _subject(row))
-    return _Chosen(tuple(subjects.values()), of_messages)
+    return _Chosen(tuple(subjects.values()), LeftOut(False, of_messages))
 
 
 def _named(at_hand: ReplayAtHand, reading: DeadLetterReading, name: str) -> Subject:
@@ -179,14 +177,14 @@ def _subject(row: DeadLetterRow) -> Subject:
     return Subject(row.tenant_id, row.orchestration_id, row.dead_letter_id)
 
 
-def _tell_left_out(found: _Chosen, limit: int, *, json: bool) -> None:
-    """On standard error, so that it stands in nobody's way."""
+def _tell_left_out(left_out: LeftOut, limit: int, *, json: bool) -> None:
+    """On standard error, so that it stands in nobody's way; the JSON object tells it itself."""
     console = Console(stderr=True, highlight=False, quiet=json)
-    if found.of_messages:
+    if left_out.of_messages:
         console.print(
-            f"{found.of_messages} dead letters are of messages, which cannot be replayed:"
+            f"{left_out.of_messages} dead letters are of messages, which cannot be replayed:"
             " python -m app dead-letters show ID says what to do.",
             soft_wrap=True,
         )
-    if found.is_cut:
+    if left_out.more:
         console.print(f"There are more than {limit} orchestrations: give --limit.")

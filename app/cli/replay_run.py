@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import typer
 from rich.console import Console
@@ -33,8 +33,26 @@ class Choices:
     seconds: float = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a filter found and is not replayed."""
+
+    more: bool = False
+    """Whether there are orchestrations beyond the limit."""
+    of_messages: int = 0
+    """How many dead letters were come across that no orchestration stands behind."""
+
+
+NOTHING = LeftOut()
+
+
 def show_plans(
-    at_hand: ReplayAtHand, subjects: Sequence[Subject], way: Way, *, json: bool, dry_run: bool
+    at_hand: ReplayAtHand,
+    subjects: Sequence[Subject],
+    way: Way,
+    left_out: LeftOut = NOTHING,
+    *,
+    json: bool,
 ) -> None:
     """Tell what replaying them would do. Exits with 1 when none of them can be replayed."""
     plans = at_hand.desk.plan(subjects, way)
@@ -43,7 +61,7 @@ def show_plans(
     pairs = list(zip(subjects, plans, strict=True))
     console = Console(highlight=False)
     if json:
-        print(json_text.dumps(replay_view.plans_as_json(pairs, dry_run=dry_run)))
+        print(json_text.dumps({**replay_view.plans_as_json(pairs), **asdict(left_out)}))
     elif len(pairs) == 1 and not isinstance(plans[0], InterlockError):
         replay_view.print_plan(console, plans[0])
     elif pairs:
@@ -55,11 +73,16 @@ def show_plans(
 
 
 def replay_all(
-    at_hand: ReplayAtHand, subjects: Sequence[Subject], way: Way, person: Person, choices: Choices
+    at_hand: ReplayAtHand,
+    subjects: Sequence[Subject],
+    way: Way,
+    person: Person,
+    choices: Choices,
+    left_out: LeftOut = NOTHING,
 ) -> None:
     """Plan, ask, wait and tell. Exits with 1 when something was refused, failed, or gave up again."""
     if choices.dry_run:
-        show_plans(at_hand, subjects, way, json=choices.json, dry_run=True)
+        show_plans(at_hand, subjects, way, left_out, json=choices.json)
         return
     requested, refused = _ask(at_hand, subjects, way, person, choices)
     if len(subjects) == 1 and refused:
@@ -69,7 +92,8 @@ def replay_all(
         _tell_asked(console, requested, refused, subjects)
     came_out = _wait(at_hand, requested, choices) if choices.wait and requested else []
     if choices.json:
-        print(json_text.dumps(replay_view.outcomes_as_json(refused, requested, came_out)))
+        told = replay_view.outcomes_as_json(refused, requested, came_out)
+        print(json_text.dumps({**told, **asdict(left_out)}))
     elif choices.wait:
         for one in came_out:
             replay_view.print_outcome(console, one)

@@ -49,13 +49,11 @@ def row_as_json(row: ReplayRow) -> dict[str, object]:
     return {**asdict(row), "requested_at": to_text(row.requested_at), "finished_at": finished}
 
 
-def plans_as_json(
-    pairs: Sequence[tuple[Subject, ReplayPlan | InterlockError]], *, dry_run: bool
-) -> dict[str, object]:
+def plans_as_json(pairs: Sequence[tuple[Subject, ReplayPlan | InterlockError]]) -> dict[str, object]:
     """Plans, and what cannot be planned."""
     plans = [plan for _, plan in pairs if isinstance(plan, ReplayPlan)]
     return {
-        "dry_run": dry_run,
+        "dry_run": True,
         "totals": totals(plans),
         "plans": [asdict(plan) for plan in plans],
         "errors": [error_as_json(of, plan) for of, plan in pairs if isinstance(plan, InterlockError)],

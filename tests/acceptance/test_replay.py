@@ -226,7 +226,8 @@ def test_many_are_replayed_by_a_filter_so_many_a_second(
     assert told["totals"] == {"confirmed": 4, "will_be_sent": 4, "denied": 4}
     assert _list(run("dead-letters", "plan", "--cause", "in_doubt")[1]["plans"]) == []
     few = ("dead-letters", "replay", "--workflow", "branching", "--limit", "2", *BECAUSE)
-    assert len(_list(run(*few, "--dry-run")[1]["plans"])) == 2
+    told = run(*few, "--dry-run")[1]
+    assert (len(_list(told["plans"])), told["more"]) == (2, True)
     assert sinks.broken.received() == before, "a dry run sends nothing"
 
     code, told = run("dead-letters", "replay", "--cause", "failed_delivery", "--rate", "4", *BECAUSE)
@@ -236,7 +237,10 @@ def test_many_are_replayed_by_a_filter_so_many_a_second(
     assert {(one["state"], one["status"]) for one in replayed} == {("done", "completed")}
     applied = sinks.broken.applied()
     assert [applied[_keys(system, subject)["notify"]] for subject in subjects] == [1] * 4
-    assert run("dead-letters", "replay", "--all", *BECAUSE) == (0, {"replays": [], "refused": []})
+    assert run("dead-letters", "replay", "--all", *BECAUSE) == (
+        0,
+        {"replays": [], "refused": [], "more": False, "of_messages": 0},
+    )
     assert system.verify_all() == {}
 
 

@@ -47,6 +47,7 @@ from interlock.canonical import digest_bytes
 from interlock.identity import run_id
 from tests.accepted_events import accepted_event
 from tests.branching_workflow import AGENTS, Example, branching_release
+from tests.integration.test_dead_letters_commands import MESSAGE
 from tests.repairing import ALICE, Published, Workshop, workshop
 from tests.unit.replay.lives import (
     action,
@@ -623,6 +624,37 @@ class TestCommandWithoutAWorker:
         assert "alice" in error["what"]
         place.replayer.execute("w")
         assert place.deliver() == {key_of(place, subject): 1}
+
+
+class TestWhatALimitLeavesOut:
+    @pytest.mark.parametrize("command", ["plan", "replay --dry-run", "replay --no-wait"])
+    def test_programs_are_told_as_people_are(
+        self,
+        place: Workshop,
+        command: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Whoever takes a part for all believes that everything is repaired."""
+        place.store.report([replace(MESSAGE, last_at="2100-01-01T00:00:00.000000Z")])
+        for number in range(2):
+            place.lives(str(number), one_failed)
+        monkeypatch.setenv("INTERLOCK_DATABASE_URL", place.url)
+        monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path))
+        settings.load.cache_clear()
+        person = ("--actor", "alice", "--reason", "because") if "replay" in command else ()
+        told = []
+        for limit in ("1", "2"):
+            with pytest.raises(SystemExit) as ended:
+                command_line.main(
+                    ["dead-letters", *command.split(), "--all", "--limit", limit, "--json", *person]
+                )
+            said = capsys.readouterr()
+            assert ended.value.code in (0, 1), said.err
+            told.append(json.loads(said.out))
+        settings.load.cache_clear()
+        assert [(one["more"], one["of_messages"]) for one in told] == [(True, 1), (False, 1)]
 
 
 class Crash(BaseException):
