@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from app.adapters.postgresql.reading_actions import ListedAction
+from app.adapters.postgresql.reading_actions import ActionFilter, ListedAction
 from app.data_plane.dispatch.settle import Settled
 from app.data_plane.replay.explain_action import ActionStory
 from app.kernel.clock import to_text
+from app.kernel.errors import InterlockError
 
 _MARK = {"confirmed": "green", "failed": "red", "in_doubt": "red", "denied": "yellow", "sending": "yellow"}
 
@@ -21,13 +23,13 @@ def row_as_json(row: ListedAction) -> dict[str, object]:
     return {**asdict(row), "accepted_at": to_text(row.accepted_at)}
 
 
-def print_rows(
-    console: Console, rows: tuple[ListedAction, ...], wanted_state: str | None, limit: int
-) -> None:
-    """A list of actions."""
+def print_rows(console: Console, rows: tuple[ListedAction, ...], wanted: ActionFilter, limit: int) -> None:
+    """A page of actions."""
     if not rows:
-        which = f"No action is {wanted_state}." if wanted_state is not None else "There is no action yet."
-        console.print(which, highlight=False)
+        narrowed = wanted.target or wanted.workflow or wanted.since is not None
+        which = f"No action is {wanted.state}" if wanted.state is not None else "There is no action"
+        like = " like that." if narrowed else ("." if wanted.state is not None else " yet.")
+        console.print(which + like, highlight=False)
         return
     table = Table(Column("action", no_wrap=True), "what", "target", "state", "why", "tries", "accepted")
     for row in rows:
@@ -42,7 +44,7 @@ def print_rows(
         )
     console.print(table)
     if len(rows) == limit:
-        console.print(f"There may be more: --limit {min(1000, limit * 10)}", highlight=False)
+        console.print(f"More: --before {rows[-1].action_id}", highlight=False, soft_wrap=True)
     if any(row.state == "in_doubt" for row in rows):
         console.print("What can be done: python -m app actions show ACTION", highlight=False)
 
@@ -95,6 +97,57 @@ def print_settled(console: Console, settled: Settled, *, dry_run: bool) -> None:
             f"  To send it again, with the same key: python -m app replay {settled.orchestration_id}"
             " --mode resume (or python -m app dead-letters replay)."
         )
+
+
+def came_out_as_json(
+    settled: Sequence[Settled], failed: Sequence[tuple[ListedAction, InterlockError]]
+) -> dict[str, object]:
+    """What came out of settling many."""
+    return {
+        "settled": [asdict(one) for one in settled],
+        "failed": [
+            {
+                "action_id": row.action_id,
+                "orchestration_id": row.orchestration_id,
+                "code": error.code,
+                "what": error.what,
+                "remedy": error.remedy,
+            }
+            for row, error in failed
+        ],
+    }
+
+
+def print_came_out(
+    console: Console,
+    settled: Sequence[Settled],
+    failed: Sequence[tuple[ListedAction, InterlockError]],
+    *,
+    dry_run: bool,
+) -> None:
+    """A line for each of many, and then how many there were."""
+
+    def line(text: str) -> None:
+        console.print(text, soft_wrap=True)
+
+    is_so = "would be" if dry_run else "is"
+    for one in settled:
+        line(
+            f"{one.action_id} ({escape(one.name)}) {is_so} settled; {one.orchestration_id} {is_so}"
+            f" {one.orchestration_status}."
+        )
+    for row, error in failed:
+        line(f"{row.action_id} ({escape(row.name)}) [red]failed[/] ({error.code}): {escape(error.what)}")
+    if not settled and not failed:
+        line("No action like that is in doubt.")
+        return
+    told = "was applied" if settled and settled[0].applied else "was not applied"
+    line(f"{len(settled)} {'would be' if dry_run else 'are'} settled: it {told}. {len(failed)} failed.")
+    if (
+        any(not one.applied and one.orchestration_status == "dead_lettered" for one in settled)
+        and not dry_run
+    ):
+        line("To send them again, with the same keys: python -m app dead-letters replay --code not_applied")
 
 
 def _state(state: str) -> str:

@@ -30,7 +30,7 @@ COMMANDS = {
     "retention": "app.cli.retention:retention",
     "submit": "app.cli.submit:submit",
     "runs": "app.cli.runs:runs",
-    "actions": "app.cli.actions:actions",
+    "actions": "app.cli.action_settling:actions",
     "dead-letters": "app.cli.dead_letter_replay:dead_letters",
     "replay": "app.cli.replay:replay",
     "replays": "app.cli.replay:replays",

@@ -99,6 +99,6 @@ def test_every_command_of_the_guide_does_what_it_says(
         assert not ended.value.code, f"{line}\n{said.out}{said.err}"
         told[line] = said.out
     settings.load.cache_clear()
-    assert system.count_by("orchestrations", "status") == {"completed": 2, "dead_lettered": 1}
+    assert system.count_by("orchestrations", "status") == {"completed": 3}
     assert sinks.broken.applied().total() == 2, "each of the two that were replayed was applied once"
-    assert len(COMMANDS) == len(told) == 13
+    assert len(COMMANDS) == len(told) == 16

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.data_plane.orchestration.progress import progress
 from app.data_plane.orchestration.recorder import Loaded, Plan, Planner, Recorder, Work
 from app.data_plane.orchestration.state import ActionState, OrchestrationState
-from app.kernel.errors import ConflictError, NotFoundError, PermanentError, TransientError
+from app.kernel.errors import ConflictError, InterlockError, NotFoundError, PermanentError, TransientError
 from app.kernel.facts import ActionSettled, DeliveryProbed, Recorded
 from interlock.canonical import canonical_bytes, digest_bytes
 
@@ -94,11 +94,87 @@ def settle(recorder: Recorder, settlement: Settlement) -> Settled:
     work = Work(settlement.tenant_id, settlement.orchestration_id, claim=None, plan=_planner(settlement))
     recorded = recorder.record([work])[0]
     if recorded.state is None:
-        raise TransientError(
-            f"The release of {settlement.orchestration_id} cannot be loaded here; nothing was recorded.",
-            "Run this with the version of Interlock that its workers have.",
-        )
+        raise _not_loaded(settlement)
     return _settled(recorded.state, settlement)
+
+
+def foresee_all(recorder: Recorder, settlements: Sequence[Settlement]) -> list[Settled | InterlockError]:
+    """What each of the settlements alone would lead to now, or why it is refused; in their order."""
+    tenants, keys = _of(settlements)
+    loaded = recorder.load(tenants, keys)
+    answers: list[Settled | InterlockError] = []
+    for one in settlements:
+        found = loaded.get(one.orchestration_id)
+        try:
+            answers.append(foresee(found, one) if found is not None else _not_loaded(one))
+        except InterlockError as error:
+            answers.append(error)
+    return answers
+
+
+def settle_all(recorder: Recorder, settlements: Sequence[Settlement]) -> list[Settled | InterlockError]:
+    """Record the settlements in one batch; in their order, what each led to or why it was refused.
+
+    One that is refused keeps no other from being recorded.
+
+    Raises:
+        NotAnsweredForError: nobody says so, or not why.
+        TransientError: the batch could not be recorded now; some of it may have been.
+    """
+    for one in settlements:
+        check(one)
+    tenants, keys = _of(settlements)
+    loaded = recorder.load(tenants, keys)
+    refused: dict[str, InterlockError] = {}
+    works = [
+        Work(one.tenant_id, one.orchestration_id, claim=None, plan=_lenient_planner(one, refused))
+        for one in settlements
+        if one.orchestration_id in loaded
+    ]
+    recorded = iter(recorder.record(works, loaded))
+    answers: list[Settled | InterlockError] = []
+    for one in settlements:
+        if one.orchestration_id not in loaded:
+            answers.append(_not_loaded(one))
+            continue
+        state = next(recorded).state
+        refusal = refused.get(one.action_id)
+        if refusal is None:
+            answers.append(_settled(state, one) if state is not None else _not_loaded(one))
+        else:
+            answers.append(refusal)
+    return answers
+
+
+def _of(settlements: Sequence[Settlement]) -> tuple[list[str], list[str]]:
+    """Their tenants and their orchestrations, each once."""
+    return sorted({one.tenant_id for one in settlements}), sorted(
+        {one.orchestration_id for one in settlements}
+    )
+
+
+def _not_loaded(settlement: Settlement) -> TransientError:
+    return TransientError(
+        f"The release of {settlement.orchestration_id} cannot be loaded here; nothing was recorded.",
+        "Run this with the version of Interlock that its workers have.",
+    )
+
+
+def _lenient_planner(settlement: Settlement, refused: dict[str, InterlockError]) -> Planner:
+    """Plans nothing where the settlement is refused, and says why in ``refused``: the newest plan counts."""
+    planner = _planner(settlement)
+
+    def plan(loaded: Loaded) -> Plan:
+        refused.pop(settlement.action_id, None)
+        try:
+            # What follows is foreseen here, as an error that is met when it is recorded would end the whole batch.
+            foresee(loaded, settlement)
+            return planner(loaded)
+        except InterlockError as error:
+            refused[settlement.action_id] = error
+            return Plan()
+
+    return plan
 
 
 def _planner(settlement: Settlement) -> Planner:
