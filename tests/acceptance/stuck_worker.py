@@ -12,11 +12,14 @@ from pathlib import Path
 
 from app.adapters import watchdog
 from app.adapters.providers.scripted import ScriptedModel
-from app.data_plane.orchestration import recorder
+from app.data_plane.orchestration import steps
 from app.data_plane.ports import ModelAnswer, ModelRequest
 from tasks import celery
+from tests.replacing import replace, replace_default
 
 __all__ = ["celery"]
+
+LEASE_MARGIN_SECONDS = 2.0
 
 _ask = ScriptedModel.ask
 
@@ -30,8 +33,7 @@ async def _stuck_once(self: ScriptedModel, request: ModelRequest) -> ModelAnswer
     raise AssertionError("nobody sets the event")
 
 
-ScriptedModel.ask = _stuck_once  # type: ignore[method-assign]
-recorder.RUN_LEASE_MARGIN_SECONDS = 2.0
-watchdog.Watchdog.__init__.__kwdefaults__["margin_seconds"] = 1.0
-watchdog.FIRST_LIMIT_SECONDS = 3.0
-watchdog.Watchdog.watching.__wrapped__.__defaults__ = (3.0,)  # type: ignore[attr-defined]
+replace(ScriptedModel, "ask", _stuck_once)
+replace(steps, "LEASE_MARGIN_SECONDS", LEASE_MARGIN_SECONDS)
+replace_default(watchdog.Watchdog.__init__, "margin_seconds", 1.0)
+replace_default(watchdog.Watchdog.watching, "seconds", 3.0)

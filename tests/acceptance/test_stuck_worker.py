@@ -9,11 +9,17 @@ from app.kernel.release import Release
 from tests.acceptance.test_canvases_and_sweeps import assert_all_is_done_once, events, keyed
 from tests.system import EVERYTHING, RunningSystem
 
+STAGE_SECONDS = 1.0
+LEASE_MARGIN_SECONDS = 2.0
+"""As ``stuck_worker.py`` has it, which can be imported only in a worker: it changes the process that it is in."""
+
 
 def hurried() -> Release:
     """Stages of a second, so that leases are short."""
     release = keyed()
-    stages = tuple(stage.model_copy(update={"timeout_seconds": 1.0}) for stage in release.template.stages)
+    stages = tuple(
+        stage.model_copy(update={"timeout_seconds": STAGE_SECONDS}) for stage in release.template.stages
+    )
     return release.model_copy(update={"template": release.template.model_copy(update={"stages": stages})})
 
 
@@ -30,6 +36,10 @@ def test_a_worker_that_is_stuck_in_a_step_ends_itself_and_the_step_is_done_by_th
         assert worker.wait(120) == EX_SOFTWARE
         assert b"stuck far beyond its leases" in (home / "logs" / "first.log").read_bytes()
         assert system.open_orchestrations() == 2
+        leases = "SELECT DISTINCT lease_seconds FROM work_index WHERE queue = 'agent_runs'"
+        assert system.rows(leases) == [(STAGE_SECONDS + LEASE_MARGIN_SECONDS,)], (
+            "the worker's margins are not the shortened ones"
+        )
         system.start_workers()
         system.wait_until_all_ended()
         assert_all_is_done_once(system, 2)
