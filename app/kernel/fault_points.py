@@ -55,10 +55,17 @@ REGISTERED: dict[str, tuple[FaultPoint, ...]] = {
     "orchestration": (*_EVERY_STEP, FaultPoint.AFTER_PUBLISH),
     "agent_runs": (*_EVERY_STEP, *_EFFECT, FaultPoint.AFTER_PUBLISH),
     "aggregation": (*_EVERY_STEP, FaultPoint.AFTER_PUBLISH),
-    "dispatch": (*_EVERY_STEP, *_EFFECT),
+    "dispatch": (*_EVERY_STEP, *_EFFECT, FaultPoint.AFTER_PUBLISH),
     "replay": (*_EVERY_STEP, FaultPoint.AFTER_PUBLISH),
+    "maintenance": (FaultPoint.AFTER_RECEIVE, FaultPoint.AFTER_RECORD_BEFORE_ACK),
+    "dead_letter": (
+        FaultPoint.AFTER_RECEIVE,
+        FaultPoint.BEFORE_COMMIT,
+        FaultPoint.AFTER_RECORD_BEFORE_ACK,
+    ),
 }
-"""By queue: the points that a unit of its work passes. The harness crashes at each of them."""
+"""By queue: the points that a unit of its work passes, each of them and no other. The harness crashes at each, and
+compares this with what a running service passes."""
 
 
 def arm(hook: Hook | None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.faults import matrix, one_by_one, planted, report, storm
+from tests.faults import matrix, one_by_one, planted, report, stimuli, storm
 from tests.faults.service import Options
 from tests.faults.trial import Trial
 from tests.faults.workers import one_for_all
@@ -48,6 +48,7 @@ class Result:
 def run_matrix(chosen: Chosen, show: Console) -> Result:
     """Every registered fault point of every queue, in a worker process and in a pool's child."""
     with Trial(seed=chosen.seed, keep=chosen.keep) as trial:
+        stimuli.clean_run(trial, "clean")
         of_workers = matrix.run(trial, matrix.all_cells("api", "worker"), tell)
     report.show_matrix(show, of_workers)
     with Trial(Options(beside=one_for_all("prefork")), seed=chosen.seed, keep=chosen.keep) as trial:

@@ -31,7 +31,7 @@ class Arming:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for part in ("armed", "taken"):
+        for part in ("armed", "taken", "passed"):
             (folder / part).mkdir(parents=True, exist_ok=True)
 
     def arm(self, point: FaultPoint, queue: str, *, act: Act = "kill", only: Role = "") -> None:
@@ -47,6 +47,10 @@ class Arming:
         except FileNotFoundError:
             return False
         return True
+
+    def passed(self) -> frozenset[str]:
+        """Every point that any process has passed so far, as ``<queue>.<point>``."""
+        return frozenset(path.name for path in (self.folder / "passed").iterdir())
 
     def strikes(self) -> list[Strike]:
         """All evidence so far, in its order."""

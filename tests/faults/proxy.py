@@ -77,7 +77,14 @@ class CutAfter:
     direction: Direction
 
 
-Fault = Clean | Latency | BlackHole | Reset | CutAfter
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Before an HTTP server: it answers every request itself, that it will not do what is asked."""
+
+
+Fault = Clean | Latency | BlackHole | Reset | CutAfter | Refuse
+
+_REFUSAL = b"HTTP/1.1 422 Unprocessable Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +215,7 @@ class Proxy:
             if isinstance(fault, Reset):
                 self._meter.hits += 1
                 link.reset()
-            elif link.swallowed and not isinstance(fault, BlackHole):
+            elif link.swallowed and not isinstance(fault, BlackHole | Refuse):
                 link.reset()  # what it swallowed is gone: nothing sensible can follow on it
             elif isinstance(fault, CutAfter):
                 link.left = fault.bytes
@@ -239,6 +246,11 @@ class Proxy:
             self._meter.hits += 1
             await _drain(from_client)
             return
+        if isinstance(self._fault, Refuse):
+            if await from_client.read(CHUNK_BYTES):
+                self._refuse(link)
+                await _drain(from_client)
+            return
         from_upstream, link.upstream = await self._connect()
         await asyncio.gather(
             self._pump(link, from_client, link.upstream, "to_upstream"),
@@ -259,6 +271,10 @@ class Proxy:
                 link.swallowed = True
                 self._meter.hits += 1
                 continue
+            if isinstance(fault, Refuse) and direction == "to_upstream":
+                if not link.swallowed:
+                    self._refuse(link)
+                continue
             if isinstance(fault, Latency):
                 self._meter.hits += 1
                 await asyncio.sleep(self._delay(fault))
@@ -276,6 +292,12 @@ class Proxy:
                 return
         with contextlib.suppress(OSError, RuntimeError):
             writer.write_eof()
+
+    def _refuse(self, link: _Link) -> None:
+        """Once on each connection, which its client is asked to close: the rest of its request may still come."""
+        link.swallowed = True
+        self._meter.hits += 1
+        link.client.write(_REFUSAL)
 
     def _delay(self, fault: Latency) -> float:
         jitter = self._jitter.uniform(-fault.jitter_milliseconds, fault.jitter_milliseconds)

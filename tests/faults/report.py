@@ -19,8 +19,6 @@ def show_matrix(console: Console, report: MatrixReport) -> None:
     """Crashes, recoveries and the checker's verdict."""
     hit = sum(crash.strike is not None for crash in report.crashes)
     console.print(f"[bold]Matrix[/]: {hit} of {len(report.crashes)} crashes hit")
-    if report.uncovered:
-        console.print(f"Nothing comes to {', '.join(report.uncovered)} yet.")
     show_recoveries(console, report.recoveries)
     show_verdict(console, report.verdict)
     _show_failures(console, report.failures)

@@ -198,7 +198,12 @@ def available(service: ServiceUnderTest) -> tuple[Kind, ...]:
 
 
 def _crash_at_a_point(trial: Trial, draw: Draw) -> Fault:
-    cells = [(queue, point) for queue, points in REGISTERED.items() if queue != "replay" for point in points]
+    cells = [
+        (queue, point)
+        for queue, points in REGISTERED.items()
+        if queue not in {"replay", "dead_letter"}
+        for point in points
+    ]
     queue, point = draw.choice(cells)
     arming = trial.service.arming
     seen = len(arming.strikes())

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.kernel.fault_points import REGISTERED, FaultPoint
+from app.kernel.fault_points import FaultPoint
 from config.settings import CHECKOUT
-from tests.faults import matrix, planted, storm
+from tests.eventually import assert_eventually
+from tests.faults import matrix, planted, stimuli, storm
 from tests.faults.service import Options
 from tests.faults.trial import Trial
+from tests.faults.verdict import Verdict
 
 SEED = 1
 
@@ -30,10 +32,24 @@ def trial() -> Iterator[Trial]:
         yield running
 
 
+def test_what_a_clean_run_passes_is_what_the_matrix_crashes_at(trial: Trial) -> None:
+    """Promises 1 and 2 are tried everywhere: no point of the code is left out, and none is registered for nothing."""
+    stimuli.clean_run(trial, "clean")
+
+    arming = trial.service.arming
+    missing = set(matrix.registered())
+    # The last message's own end comes after that of what it did.
+    assert_eventually(lambda: missing <= arming.passed(), what=f"{missing - arming.passed()} are passed")
+    assert matrix.unregistered(trial) == ()
+    assert matrix.uncovered() == ()
+
+
 def test_a_crash_at_each_fault_point_loses_nothing_and_does_nothing_twice(trial: Trial) -> None:
     """Promises 1 and 2: each point once, at the queues in turn; ``make faults`` crashes at each point of each queue."""
-    cells = matrix.rotating([cell for cell in matrix.all_cells("api", "worker") if cell.queue != "replay"])
+    every = matrix.all_cells("api", "worker")
+    cells = matrix.rotating([cell for cell in every if cell.queue not in {"replay", "dead_letter"}])
     assert {cell.point for cell in cells} == set(FaultPoint)
+    cells += [cell for cell in every if (cell.way, cell.point) == ("resume", FaultPoint.AFTER_RECORD)]
 
     report = matrix.run(trial, cells, print)
 
@@ -79,13 +95,21 @@ def test_there_are_the_bugs_that_were_asked_for() -> None:
     assert len(names) >= 10
 
 
-def test_every_registered_point_is_covered_or_said_not_to_be() -> None:
-    """The matrix is exhaustive: a point that is added is crashed at, or shown as uncovered."""
-    covered = {(cell.queue, cell.point) for cell in matrix.all_cells("worker")}
-    left_out = {name.partition(".")[0] for name in matrix.uncovered()}
-    assert covered == {
-        (queue, point) for queue, points in REGISTERED.items() if queue not in left_out for point in points
-    }
+def test_the_matrix_crashes_at_every_registered_point_in_a_worker_and_in_a_child() -> None:
+    """A queue without a stimulus would be left out without a word."""
+    assert matrix.uncovered() == ()
+    for role in ("worker", "child"):
+        cells = matrix.all_cells(role)
+        assert {f"{cell.queue}.{cell.point.value}" for cell in cells} == set(matrix.registered())
+        assert {cell.way for cell in cells if cell.queue == "replay"} == {"rerun", "resume"}
+
+
+def test_a_point_that_nothing_crashes_at_fails_the_matrix() -> None:
+    """Whether it has no stimulus or is not registered at all."""
+    verdict = Verdict((), (), {})
+    assert matrix.MatrixReport((), (), (), (), verdict).failures == []
+    assert len(matrix.MatrixReport((), ("replay.after_claim",), (), (), verdict).failures) == 1
+    assert len(matrix.MatrixReport((), (), ("dispatch.after_publish",), (), verdict).failures) == 1
 
 
 def test_the_checker_shares_no_code_with_the_product() -> None:

@@ -20,6 +20,7 @@ from tests.faults.proxy import (
     CutAfter,
     Latency,
     Proxy,
+    Refuse,
     Reset,
     Tcp,
     Unix,
@@ -166,6 +167,28 @@ def test_a_reset_ends_open_and_new_connections_at_once(proxy: Proxy, connect: Co
     with suppress(ConnectionResetError):
         assert is_dead(connect())
     proxy.switch(Clean())
+    assert echoed(connect(), b"after") == b"after"
+
+
+def test_a_refusal_answers_each_connection_itself_and_nothing_of_it_reaches_the_server(
+    proxy: Proxy, connect: Connect
+) -> None:
+    """Otherwise an effect that counts as refused would have been applied."""
+    old = connect()
+    assert echoed(old, b"before") == b"before"
+    passed = proxy.counts().to_upstream
+    proxy.switch(Refuse())
+    for client in (old, connect()):
+        client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 422 ")
+        client.sendall(b"body")
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+    assert proxy.hits() == 2
+    assert proxy.counts().to_upstream == passed
+    proxy.switch(Clean())
+    assert is_dead(old)
     assert echoed(connect(), b"after") == b"after"
 
 

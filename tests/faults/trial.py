@@ -26,11 +26,40 @@ _OPEN = """
 SELECT count(*) FILTER (WHERE o.closed_at IS NULL), max(extract(epoch FROM o.closed_at)::float8), count(*)
 FROM orchestrations o WHERE o.event_id = ANY(%(ids)s)
 """
+_RESUMED = """
+SELECT count(*) FROM replays JOIN orchestrations o USING (orchestration_id)
+WHERE o.event_id = ANY(%(ids)s) AND replays.mode = 'resume' AND replays.state = 'done'
+"""
+_REPORTED = """
+SELECT count(DISTINCT message_digest), max(extract(epoch FROM last_at)::float8) FROM dead_letters
+WHERE message_digest = ANY(%(digests)s)
+"""
 _STUCK = """
 SELECT w.queue, w.stage, w.subject, w.orchestration_id, w.attempts, w.leased_by,
     round(extract(epoch FROM w.due_at - clock_timestamp())::numeric, 1)::text
 FROM work_index w WHERE w.finished_at IS NULL ORDER BY w.due_at LIMIT 12
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to come to its end: events, what people had done again of them, and messages that nobody understands."""
+
+    events: tuple[str, ...] = ()
+    reruns: int = 0
+    """How often one of the events was started anew."""
+    resumes: int = 0
+    """How often one of their orchestrations, which had given up, was told to go on."""
+    reports: tuple[str, ...] = ()
+    """The digests of messages that are to become dead letters."""
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.events + other.events,
+            self.reruns + other.reruns,
+            self.resumes + other.resumes,
+            self.reports + other.reports,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +104,39 @@ class Trial:
         query = "SELECT event_id FROM orchestrations WHERE closed_at IS NULL"
         return frozenset(row[0] for row in self.service.rows(query))
 
-    def wait_for_ends(self, events: Sequence[str], *, within: float, reruns: int = 0) -> Ended:
-        """Wait until every one of these events, and so many reruns of them, are at their ends.
+    def wait_for_ends(self, events: Sequence[str], *, within: float) -> Ended:
+        """Wait until every one of these events is at its end. A database that is away is waited for, too."""
+        return self.wait_for(Work(tuple(events)), within=within)
 
-        A database that is away is waited for, too.
-        """
+    def wait_for(self, work: Work, *, within: float) -> Ended:
+        """Wait until all of it is at its end. A database that is away is waited for, too."""
         deadline = time.monotonic() + within
         found = Ended(False, None)
         while time.monotonic() < deadline:
             try:
-                still_open, last_at, count = self.service.rows(_OPEN, {"ids": list(events)})[0]
+                found = self._look(work)
             except psycopg.Error:
                 time.sleep(0.1)
                 continue
-            found = Ended(still_open == 0 and count >= len(events) + reruns, last_at)
             if found.all_of_them:
                 return found
             time.sleep(0.05)
         return found
+
+    def _look(self, work: Work) -> Ended:
+        # First the resumes: with the replay's end its orchestration is open again, in one commit.
+        resumed = self.service.rows(_RESUMED, {"ids": list(work.events)})[0][0] if work.resumes else 0
+        still_open, last_at, count = self.service.rows(_OPEN, {"ids": list(work.events)})[0]
+        reported, reported_at = 0, None
+        if work.reports:
+            reported, reported_at = self.service.rows(_REPORTED, {"digests": list(work.reports)})[0]
+        ended = (
+            still_open == 0
+            and count >= len(work.events) + work.reruns
+            and resumed >= work.resumes
+            and reported == len(work.reports)
+        )
+        return Ended(ended, max((at for at in (last_at, reported_at) if at is not None), default=None))
 
     def ends_of(self, events: Iterable[str]) -> list[float]:
         """When these events came to their ends, as far as they have (seconds since the epoch)."""

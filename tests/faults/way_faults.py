@@ -12,7 +12,7 @@ import redis
 
 from tests.faults.evidence import Fault
 from tests.faults.process_faults import workers
-from tests.faults.proxy import BlackHole, Clean, CutAfter, Latency, Reset
+from tests.faults.proxy import BlackHole, Clean, CutAfter, Latency, Refuse, Reset
 from tests.faults.proxy import Fault as WayFault
 from tests.faults.service import ServiceUnderTest
 
@@ -26,6 +26,7 @@ _NAMES: dict[type[WayFault], str] = {
     Reset: "reset",
     CutAfter: "cut",
     Clean: "clean",
+    Refuse: "refusals of",
 }
 
 
@@ -69,6 +70,13 @@ def shuffle_messages(service: ServiceUnderTest, draw: random.Random) -> Fault:
                 process.resume()
     how = f"{copies} messages were queued again, {moved} changed places"
     return Fault("shuffle messages", "redis", at, time.time(), copies > 0, how, ("redis", *QUEUES))
+
+
+def put_time_forward(service: ServiceUnderTest) -> None:
+    """What is unacknowledged now counts as unacknowledged for longer than the broker's visibility timeout."""
+    with redis.Redis.from_url(service.redis_url, socket_timeout=5.0) as client:
+        for tag, _since in client.zrange("unacked_index", 0, -1, withscores=True):
+            client.zadd("unacked_index", {tag: 0.0}, xx=True)
 
 
 def _hold(service: ServiceUnderTest) -> list[psutil.Process]:

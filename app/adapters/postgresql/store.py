@@ -133,6 +133,7 @@ class PostgresqlStore:
         if rows:
             with self._database.transaction([row.tenant_id for row in rows]) as connection:
                 dead_letters.upsert(connection, rows)
+                fault_points.reached(FaultPoint.BEFORE_COMMIT, Queue.DEAD_LETTER)
 
     def dead_letters(
         self, tenants: Sequence[str], orchestration_ids: Sequence[str]

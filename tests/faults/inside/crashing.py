@@ -1,5 +1,7 @@
 """The hook behind the product's fault points: a process that comes to an armed point ends itself there, once.
 
+Every point that a process passes is noted, armed or not: an empty file ``<folder>/passed/<queue>.<point>``.
+
 A point is armed by a file ``<folder>/armed/<queue>.<point>``. Whoever takes the file (a rename: one process only)
 writes and syncs a line of evidence, and then does what the file's text says.
 """
@@ -17,6 +19,7 @@ from app.kernel import fault_points
 from app.kernel.fault_points import FaultPoint
 
 _is_pool_child = False
+_passed: set[str] = set()
 
 
 def arm_this_process(folder: str) -> None:
@@ -35,6 +38,9 @@ def _note_fork() -> None:
 
 
 def _reached(folder: str, name: str) -> None:
+    if name not in _passed:
+        _passed.add(name)
+        os.close(os.open(f"{folder}/passed/{name}", os.O_WRONLY | os.O_CREAT, 0o600))
     armed = f"{folder}/armed/{name}"
     try:
         with open(armed) as file:  # noqa: PTH123 - on the way of every unit of work: the cheapest look there is
