@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: demo test lint bench faults up down clean requirements compose
+.PHONY: demo test lint bench faults rolling-deploys up down clean requirements compose
 .DEFAULT_GOAL := test
 
 $(READY): requirements-dev.txt pyproject.toml
@@ -36,6 +36,11 @@ bench: $(READY)
 # The promises while everything dies: make faults, make faults FULL=1 (2,000 workflows, 100 faults, half an hour)
 faults: $(READY)
 	$(BIN)/python -m tests.faults $(if $(FULL),storm --workflows 2000 --faults 100 --minutes 30) $(ARGS)
+
+# Every worker ended under load and replaced by newer or older code, so many times (seven minutes for 20 on two cores)
+DEPLOYS ?= 20
+rolling-deploys: $(READY)
+	ROLLING_DEPLOYS=$(DEPLOYS) $(BIN)/python -m pytest tests/acceptance/test_rolling_deploy.py -s $(ARGS)
 
 up: $(READY)
 	@$(BIN)/python -m app up $(ARGS)
