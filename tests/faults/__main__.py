@@ -34,6 +34,7 @@ class Chosen:
     workflows: int
     faults: int
     minutes: float
+    restarts: int
     keep: Path | None
 
 
@@ -62,7 +63,8 @@ def run_one_by_one(chosen: Chosen, show: Console) -> Result:
     """Every kind of fault alone."""
     options = Options(proxied=True, beside=one_for_all("prefork"))
     with Trial(options, seed=chosen.seed, keep=chosen.keep) as trial:
-        found = one_by_one.run(trial, one_by_one.every_kind(trial.service), chosen.seed, tell)
+        kinds = one_by_one.every_kind(trial.service, chosen.restarts)
+        found = one_by_one.run(trial, kinds, chosen.seed, tell)
     report.show_one_by_one(show, found)
     return Result(found.as_json(), found.failures)
 
@@ -111,6 +113,9 @@ def main() -> None:
     parser.add_argument("--workflows", type=int, default=200, help="of the storm")
     parser.add_argument("--faults", type=int, default=20, help="of the storm, each with evidence")
     parser.add_argument("--minutes", type=float, default=4.0, help="that the storm takes at most")
+    parser.add_argument(
+        "--restarts", type=int, default=one_by_one.RESTARTS, help="of each server, among the kinds"
+    )
     parser.add_argument("--keep", type=Path, help="keep logs, histories and evidence in this folder")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     asked = parser.parse_args()
@@ -122,6 +127,7 @@ def main() -> None:
         asked.workflows,
         asked.faults,
         asked.minutes,
+        asked.restarts,
         asked.keep,
     )
     show = Console(quiet=True) if asked.json else console

@@ -24,6 +24,8 @@ BEFORE_SECONDS = 0.8
 
 END_SECONDS = 60.0
 MOST_TRIES = 4
+RESTARTS = 5
+"""How often a server is restarted: one case has no 95th percentile."""
 WAY_SECONDS = 2.0
 
 WAYS: tuple[WayFault, ...] = (
@@ -74,10 +76,13 @@ class OneByOneReport:
         }
 
 
-def every_kind(service: ServiceUnderTest) -> list[Kind]:
-    """The storm's kinds, and each fault of each way by itself."""
+def every_kind(service: ServiceUnderTest, restarts: int = RESTARTS) -> list[Kind]:
+    """The storm's kinds, those that restart a server so many times, and each fault of each way by itself."""
     named = [kind for kind in storm.available(service) if not kind.name.startswith("way")]
-    return named + [_on_the_way(part, fault) for part in (*service.sinks, *service.proxies) for fault in WAYS]
+    repeated = [kind for kind in named for _ in range(restarts if kind.is_restart else 1)]
+    return repeated + [
+        _on_the_way(part, fault) for part in (*service.sinks, *service.proxies) for fault in WAYS
+    ]
 
 
 def _on_the_way(part: str, fault: WayFault) -> Kind:

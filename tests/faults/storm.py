@@ -15,6 +15,7 @@ from tests.faults.evidence import Fault
 from tests.faults.proxy import BlackHole, CutAfter, Latency, Reset
 from tests.faults.recovery import Recovery, group_of, summarise
 from tests.faults.service import ServiceUnderTest
+from tests.faults.stimuli import STIMULI
 from tests.faults.trial import Trial
 from tests.faults.verdict import Verdict
 
@@ -129,12 +130,13 @@ def run(trial: Trial, plan: Plan, tell: Callable[[str], None]) -> StormReport:
             break
     feeding.result()
     ended = trial.wait_for_ends([event.id for event in events], within=LAST_SECONDS)
+    replayed = trial.wait_until_nothing_is_open(within=LAST_SECONDS)
     return StormReport(
         plan,
         tuple(fault for fault, _ in hits),
         tuple(missed),
         time.monotonic() - began,
-        ended.all_of_them,
+        ended.all_of_them and replayed,
         tuple(summarise(_recoveries(trial, hits))),
         trial.check(),
     )
@@ -142,7 +144,11 @@ def run(trial: Trial, plan: Plan, tell: Callable[[str], None]) -> StormReport:
 
 def _recoveries(trial: Trial, hits: list[tuple[Fault, frozenset[str]]]) -> Iterator[tuple[str, float]]:
     """From each fault until the last of those that were open when it struck had ended."""
-    query = "SELECT event_id, extract(epoch FROM closed_at)::float8 FROM orchestrations WHERE closed_at IS NOT NULL"
+    query = (
+        "SELECT event_id, extract(epoch FROM closed_at)::float8 FROM orchestrations o"
+        " WHERE closed_at IS NOT NULL AND lane = 'live'"
+        " AND NOT EXISTS (SELECT 1 FROM replays r WHERE r.orchestration_id = o.orchestration_id)"
+    )
     closed: dict[str, float] = dict(trial.service.rows(query))
     for fault, open_before in hits:
         ends = [closed[event] for event in open_before if event in closed]
@@ -158,6 +164,7 @@ def available(service: ServiceUnderTest) -> tuple[Kind, ...]:
     pooled = [group.name for group in service.options.beside if group.pool == "prefork"]
     kinds = [
         Kind("crash at a point", 24, _crash_at_a_point),
+        Kind("crash in a replay", 6, _crash_in_a_replay),
         Kind("kill worker", 12, _kill_worker),
         Kind("term worker", 5, _term_worker),
         Kind("stop worker", 6, _stop_worker),
@@ -201,17 +208,34 @@ def _crash_at_a_point(trial: Trial, draw: Draw) -> Fault:
     cells = [
         (queue, point)
         for queue, points in REGISTERED.items()
+        # A report whose worker died comes back after the broker's visibility timeout: a storm does not last as long.
         if queue not in {"replay", "dead_letter"}
         for point in points
     ]
-    queue, point = draw.choice(cells)
+    return _crash(trial, *draw.choice(cells), lambda: None)
+
+
+def _crash_in_a_replay(trial: Trial, draw: Draw) -> Fault:
+    """Somebody has an orchestration started anew, or one that gave up go on, and who carries it out dies."""
+    point = draw.choice(REGISTERED["replay"])
+    stimulus = STIMULI["replay"][draw.choice(sorted(STIMULI["replay"]))]
+    prefix = f"replayed-{draw.getrandbits(32):08x}"
+    return _crash(trial, "replay", point, lambda: stimulus(trial, prefix))
+
+
+def _crash(trial: Trial, queue: str, point: FaultPoint, begin: Callable[[], object]) -> Fault:
     arming = trial.service.arming
     seen = len(arming.strikes())
-    arming.arm(FaultPoint(point), queue)
+    arming.arm(point, queue)
+    why = "the point was not reached"
+    try:
+        begin()
+    except AssertionError as error:  # a storm may keep the work from beginning
+        why = f"its work did not begin: {error}"
     strike = trial.await_strike(seen, within=STRIKE_SECONDS)
     if strike is None and arming.disarm(point, queue):
         now = time.time()
-        return Fault("kill worker", f"{queue}.{point.value}", now, now, False, "the point was not reached")
+        return Fault("kill worker", f"{queue}.{point.value}", now, now, False, why)
     strike = strike or trial.await_strike(seen, within=5.0)
     assert strike is not None, "an armed point was taken without evidence"
     return trial.fault_of(strike)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +32,11 @@ SELECT count(*) FROM replays JOIN orchestrations o USING (orchestration_id)
 WHERE o.event_id = ANY(%(ids)s) AND replays.mode = 'resume' AND replays.state = 'done'
 """
 _REPORTED = """
-SELECT count(DISTINCT message_digest), max(extract(epoch FROM last_at)::float8) FROM dead_letters
-WHERE message_digest = ANY(%(digests)s)
+SELECT count(DISTINCT message_digest) FROM dead_letters WHERE message_digest = ANY(%(digests)s)
+"""
+_NOTHING_OPEN = """
+SELECT NOT EXISTS (SELECT 1 FROM orchestrations WHERE closed_at IS NULL)
+   AND NOT EXISTS (SELECT 1 FROM replays WHERE finished_at IS NULL)
 """
 _STUCK = """
 SELECT w.queue, w.stage, w.subject, w.orchestration_id, w.attempts, w.leased_by,
@@ -127,16 +131,26 @@ class Trial:
         # First the resumes: with the replay's end its orchestration is open again, in one commit.
         resumed = self.service.rows(_RESUMED, {"ids": list(work.events)})[0][0] if work.resumes else 0
         still_open, last_at, count = self.service.rows(_OPEN, {"ids": list(work.events)})[0]
-        reported, reported_at = 0, None
-        if work.reports:
-            reported, reported_at = self.service.rows(_REPORTED, {"digests": list(work.reports)})[0]
+        reported = self.service.rows(_REPORTED, {"digests": list(work.reports)})[0][0] if work.reports else 0
+        # A dead letter says when its message gave up, and not when it was recorded: that is now, at the latest.
+        times = (last_at, time.time() if work.reports else None)
         ended = (
             still_open == 0
             and count >= len(work.events) + work.reruns
             and resumed >= work.resumes
             and reported == len(work.reports)
         )
-        return Ended(ended, max((at for at in (last_at, reported_at) if at is not None), default=None))
+        return Ended(ended, max((at for at in times if at is not None), default=None))
+
+    def wait_until_nothing_is_open(self, *, within: float) -> bool:
+        """Wait until every orchestration and every replay is at its end."""
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            with suppress(psycopg.Error):
+                if self.service.rows(_NOTHING_OPEN)[0][0]:
+                    return True
+            time.sleep(0.1)
+        return False
 
     def ends_of(self, events: Iterable[str]) -> list[float]:
         """When these events came to their ends, as far as they have (seconds since the epoch)."""
