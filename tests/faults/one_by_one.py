@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from tests.faults import storm, way_faults
+from tests.faults import liveness_faults, storm, way_faults
 from tests.faults.evidence import Fault
 from tests.faults.proxy import BlackHole, CutAfter, Latency, Reset
 from tests.faults.proxy import Fault as WayFault
@@ -77,9 +77,14 @@ class OneByOneReport:
 
 
 def every_kind(service: ServiceUnderTest, restarts: int = RESTARTS) -> list[Kind]:
-    """The storm's kinds, those that restart a server so many times, and each fault of each way by itself."""
+    """The storm's kinds, those that restart a server so many times, each fault of each way by itself, and what is too
+    slow for a storm: a worker that PostgreSQL gives up."""
     named = [kind for kind in storm.available(service) if not kind.name.startswith("way")]
     repeated = [kind for kind in named for _ in range(restarts if kind.is_restart else 1)]
+    repeated += [
+        Kind("lose a worker", 1, lambda trial, _: liveness_faults.lose_one_worker(trial.service)),
+        Kind("too many clients", 1, lambda trial, _: liveness_faults.fill_up_for_one_worker(trial.service)),
+    ]
     return repeated + [
         _on_the_way(part, fault) for part in (*service.sinks, *service.proxies) for fault in WAYS
     ]

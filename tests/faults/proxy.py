@@ -61,12 +61,23 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class BlackHole:
-    """Connections are accepted, what is sent is swallowed, and nothing ever comes back."""
+    """Connections are accepted, what is sent is swallowed, and nothing ever comes back.
+
+    ``forgotten_after``: so many seconds later the server ends its sides of the connections, as its keepalive does,
+    and the clients never learn of it.
+    """
+
+    forgotten_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
     """Open connections are reset, and so is each new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoMore:
+    """Open connections go on, and each new one is reset: the server has too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +93,7 @@ class Refuse:
     """Before an HTTP server: it answers every request itself, that it will not do what is asked."""
 
 
-Fault = Clean | Latency | BlackHole | Reset | CutAfter | Refuse
+Fault = Clean | Latency | BlackHole | Reset | NoMore | CutAfter | Refuse
 
 _REFUSAL = b"HTTP/1.1 422 Unprocessable Content\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -221,6 +232,16 @@ class Proxy:
                 link.left = fault.bytes
         if isinstance(fault, Latency):
             self._jitter = random.Random(fault.seed)
+        if isinstance(fault, BlackHole) and fault.forgotten_after is not None:
+            self._loop.call_later(fault.forgotten_after, self._forget, fault)
+
+    def _forget(self, fault: BlackHole) -> None:
+        if self._fault is not fault:
+            return
+        for link in list(self._links):
+            link.swallowed = True
+            if link.upstream is not None:
+                link.upstream.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(writer, left=self._fault.bytes if isinstance(self._fault, CutAfter) else 0)
@@ -237,7 +258,7 @@ class Proxy:
                 link.upstream.close()
 
     async def _serve(self, link: _Link, from_client: asyncio.StreamReader) -> None:
-        if isinstance(self._fault, Reset):
+        if isinstance(self._fault, Reset | NoMore):
             self._meter.hits += 1
             link.reset()
             return
@@ -290,6 +311,8 @@ class Proxy:
                 self._meter.hits += 1
                 link.reset()
                 return
+        if link.swallowed and direction == "to_client":
+            return  # the server has given it up, and nobody tells the client
         with contextlib.suppress(OSError, RuntimeError):
             writer.write_eof()
 

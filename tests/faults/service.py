@@ -93,6 +93,8 @@ class ServiceUnderTest:
         self.database_url = self.servers.database_url
         self.redis_url = self.servers.redis_url
         self.proxies: dict[str, Proxy] = {}
+        self.one_way: Proxy | None = None
+        """Between the worker processes beside those of ``up`` and PostgreSQL, before the proxy that all go through."""
         self.api_port = _free_port()
         self._stack = ExitStack()
         self._up: subprocess.Popen[bytes] | None = None
@@ -230,7 +232,8 @@ class ServiceUnderTest:
         self._stack.callback(self._end_up)
         self.begin_up()
         settings = Settings(home=self.home, log_level="WARNING")
-        self.beside = Beside(self.options.beside, settings, self._environment, self.home / "logs")
+        environment = {**self._environment, **self._way_of_its_own()}
+        self.beside = Beside(self.options.beside, settings, environment, self.home / "logs")
         self.beside.start()
         self._stack.callback(self.beside.stop)
         self.await_up()
@@ -257,7 +260,10 @@ class ServiceUnderTest:
             ),
             "redis": Proxy(Unix(sockets / "redis.sock"), Unix(self.servers.folder.redis_socket)),
         }
-        for proxy in self.proxies.values():
+        own = self._folder / "way"
+        own.mkdir()
+        self.one_way = Proxy(postgresql_socket(own), postgresql_socket(sockets))
+        for proxy in (*self.proxies.values(), self.one_way):
             self._stack.enter_context(proxy)
 
     def _make_environment(self) -> dict[str, str]:
@@ -271,7 +277,7 @@ class ServiceUnderTest:
         if self.options.proxied:
             sockets = self._folder / "proxies"
             servers = {
-                "INTERLOCK_DATABASE_URL": f"postgresql://postgres@/interlock?host={quote(str(sockets), safe='')}",
+                "INTERLOCK_DATABASE_URL": _database_at(sockets),
                 "INTERLOCK_REDIS_URL": f"unix://{sockets / 'redis.sock'}?db=0",
             }
         planted = {"FAULTS_PLANTED": str(self.outside / "planted")} if self.options.planted else {}
@@ -294,11 +300,18 @@ class ServiceUnderTest:
             **self.options.environment,
         }
 
+    def _way_of_its_own(self) -> dict[str, str]:
+        return {"INTERLOCK_DATABASE_URL": _database_at(self._folder / "way")} if self.one_way else {}
+
     def _end_up(self) -> None:
         if self._up is not None and self._up.poll() is None:
             self._up.terminate()
             self._up.wait(90)
         service.down(self.folder)
+
+
+def _database_at(sockets: Path) -> str:
+    return f"postgresql://postgres@/interlock?host={quote(str(sockets), safe='')}"
 
 
 def _free_port() -> int:

@@ -19,6 +19,7 @@ from tests.faults.proxy import (
     Counts,
     CutAfter,
     Latency,
+    NoMore,
     Proxy,
     Refuse,
     Reset,
@@ -155,6 +156,46 @@ def test_a_black_hole_swallows_on_open_and_on_new_connections_and_they_are_dead_
     proxy.switch(Clean())
     assert is_dead(old)
     assert is_dead(new)
+    assert echoed(connect(), b"after") == b"after"
+
+
+def test_a_black_hole_is_forgotten_by_the_server_and_the_client_never_learns_of_it(home: Path) -> None:
+    """As when a host is cut off for longer than the server's keepalive."""
+    ended = threading.Event()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(home / "server"))
+        server.listen()
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(ConnectionResetError):
+                connection.recv(1)
+            ended.set()
+
+        threading.Thread(target=serve, daemon=True).start()
+        with Proxy(Tcp(), Unix(home / "server")) as proxy:
+            assert isinstance(proxy.address, Tcp)
+            with socket.create_connection(("127.0.0.1", proxy.address.port), timeout=5) as client:
+                assert_eventually(lambda: proxy.counts().connections == 1)
+                proxy.switch(BlackHole(forgotten_after=0.1))
+                assert ended.wait(10)
+                client.sendall(b"lost")
+                client.settimeout(0.2)
+                with pytest.raises(TimeoutError):
+                    client.recv(1)
+                client.settimeout(5.0)
+                proxy.switch(Clean())
+                assert is_dead(client)
+
+
+def test_no_more_connections_leaves_the_open_ones_alone(proxy: Proxy, connect: Connect) -> None:
+    old = connect()
+    assert echoed(old, b"before") == b"before"
+    proxy.switch(NoMore())
+    with suppress(ConnectionResetError):
+        assert is_dead(connect())
+    assert echoed(old, b"still") == b"still"
+    proxy.switch(Clean())
     assert echoed(connect(), b"after") == b"after"
 
 
