@@ -56,7 +56,7 @@ def _over(service: ServiceUnderTest, kind: str, at: float) -> Fault:
     until = time.time()
     how = f"{hits} hits in {until - at:.1f} s; the processes {', '.join(pids)} lived and held {locks} locks"
     hit = hits > 0 and locks == 0 and bool(pids)
-    return Fault(kind, "one worker", at, until, hit, how, TOUCHED, back_at=until)
+    return Fault(kind, "one worker", at, until, hit, how, TOUCHED)
 
 
 def _pids(service: ServiceUnderTest) -> list[str]:
