@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from celery.exceptions import NotRegistered
+from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import Connection
 from kombu.exceptions import ContentDisallowed, KombuError
@@ -60,6 +61,12 @@ class ReportingConsumer(Consumer):
                 receive(message)
             except _ITS_OWN_FAULT as error:
                 self.on_invalid_task(None, message, error)
+            except RuntimeError:
+                if state.should_stop is None and state.should_terminate is None:
+                    raise
+                # A pool of threads takes nothing any more once this worker leaves: it is another one's message. Raised
+                # on, it would end the worker as failed (celery/worker/worker.py, `start`).
+                self._give_back(message)
 
         return on_task_received
 
@@ -99,13 +106,19 @@ class ReportingConsumer(Consumer):
         self._reporter.report(report, then=partial(self.call_soon, self._let_go, message))
 
     def _let_go(self, message: Message) -> None:
-        if message.channel is None or message.channel.closed:
-            return  # The connection was lost meanwhile: the message comes back, and is reported once more.
+        self._settle(message, message.reject)
+
+    def _give_back(self, message: Message) -> None:
+        self._settle(message, message.requeue)
+
+    def _settle(self, message: Message, how: Callable[[], None]) -> None:
+        if message.acknowledged or message.channel is None or message.channel.closed:
+            return  # When the connection was lost meanwhile, the message comes back by itself.
         unreachable: tuple[type[Exception], ...] = (KombuError, OSError, *self.connection_errors)
         try:
-            message.reject()
+            how()
         except unreachable as error:
-            _log.warning("a reported message was not let go and comes back (%s)", type(error).__name__)
+            _log.warning("a message was not settled and comes back (%s)", type(error).__name__)
 
 
 def _has_fit_headers(message: Message) -> bool:

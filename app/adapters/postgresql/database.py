@@ -18,6 +18,9 @@ Row: TypeAlias = tuple[Any, ...]
 Connection: TypeAlias = psycopg.Connection[Row]
 
 
+IDLE_MILLISECONDS = 10_000
+"""How long a transaction may wait for its client's next statement."""
+
 _KEEPALIVE = {
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -53,9 +56,11 @@ class Database:
         self, url: str, role: Role, *, size: int = 8, statement_timeout_seconds: float = 30.0
     ) -> None:
         milliseconds = int(statement_timeout_seconds * 1000)
+        # A worker that is cut off in the middle of a claim keeps its rows locked until then, from whoever takes over.
+        idle = min(milliseconds, IDLE_MILLISECONDS)
         options = (
             f"-c role={role} -c statement_timeout={milliseconds} -c timezone=UTC"
-            f" -c idle_in_transaction_session_timeout={milliseconds}"
+            f" -c idle_in_transaction_session_timeout={idle}"
             # Statistics lag behind a burst of events, and a plan made for an empty table is kept: with sequential
             # scans allowed, locking 64 steps read the whole work index. Every query of ours has an index to use.
             " -c enable_seqscan=off"
