@@ -13,10 +13,10 @@ from app.adapters.providers.scripted import ScriptedModel
 from app.data_plane.agent_runs.proposals import Proposal, read_answer
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import ExpressionError, Scope
+from app.data_plane.models import ModelRequest
 from app.data_plane.orchestration.decide import Command, outstanding
 from app.data_plane.orchestration.progress import progress, scope
 from app.data_plane.orchestration.state import OrchestrationState, initial
-from app.data_plane.ports import ModelRequest
 from app.kernel.errors import InterlockError
 from app.kernel.facts import AnyFact, OrchestrationStarted, RunFolded, SnapshotTaken, StageDecided
 from app.kernel.release import Release, ScriptedProvider, Stage

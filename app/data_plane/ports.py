@@ -376,48 +376,6 @@ class Lookups(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ModelRequest:
-    """One question to one model: no retries hide behind it."""
-
-    agent: str
-    model: str
-    instructions: str
-    inputs: JsonObject
-    """What the agent sees; untrusted data, to be marked as such in the prompt."""
-    schema: JsonObject
-    """JSON Schema of the proposal."""
-    temperature: float
-    max_output_tokens: int
-    timeout_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ModelAnswer:
-    """The exact text that a model answered, and which model that was."""
-
-    text: str
-    model: str
-    input_tokens: int
-    output_tokens: int
-
-
-class ModelProvider(Protocol):
-    """One request, one answer. Cancelling the call closes the connection."""
-
-    async def ask(self, request: ModelRequest) -> ModelAnswer:
-        """Raises InterlockError with its fate."""
-        ...
-
-
-class Providers(Protocol):
-    """Makes a provider from a release's document."""
-
-    def open(self, release: Release, name: str) -> ModelProvider:
-        """The provider of that name; one client for each, pooled in the process."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
 class Delivery:
     """One attempt at one action."""
 

@@ -307,9 +307,16 @@ class ModelAsked(BaseFact):
 
     kind: Literal["model_asked"] = "model_asked"
     position: int
+    """Counts the questions of this run from 0."""
     provider: str
     model: str
     prompt_digest: str
+    again: bool = Field(default=False, exclude_if=lambda value: not value)
+    """The one bounded re-ask: it says why the answer before it was no proposal."""
+    hedge: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Asked beside another provider, which had not answered for long."""
+    probe: bool = Field(default=False, exclude_if=lambda value: not value)
+    """The one question that a half-open breaker lets through."""
 
 
 class ModelAnswered(BaseFact):
@@ -325,6 +332,8 @@ class ModelAnswered(BaseFact):
     output_tokens: int
     started_at: str
     duration_ms: int
+    nano_usd: int = Field(default=0, exclude_if=lambda value: not value)
+    """What it cost by the release's price table, in billionths of a US dollar."""
 
 
 class ModelFailed(BaseFact):
@@ -335,6 +344,46 @@ class ModelFailed(BaseFact):
     provider: str
     code: str
     fate: Literal["transient", "permanent", "defect"]
+    duration_ms: int = Field(default=0, exclude_if=lambda value: not value)
+    presumed_tokens: int = Field(default=0, exclude_if=lambda value: not value)
+    """Nobody knows what the provider counted: the worst case is presumed, so that no budget is overspent."""
+    presumed_nano_usd: int = Field(default=0, exclude_if=lambda value: not value)
+
+
+class BudgetRefused(BaseFact):
+    """The verdict of a budget: the question was not asked, because its worst case would not fit."""
+
+    kind: Literal["budget_refused"] = "budget_refused"
+    provider: str
+    model: str
+    level: Literal["tenant", "orchestration", "run", "call"]
+    unit: Literal["tokens", "nano_usd", "calls", "milliseconds"]
+    limit: int
+    taken: int
+    """Spent, presumed and reserved so far."""
+    asked: int
+    """The worst case of this question."""
+
+
+class AnswerRejected(BaseFact):
+    """An answer was interpreted and is no proposal; the run goes on."""
+
+    kind: Literal["answer_rejected"] = "answer_rejected"
+    position: int
+    path: str
+    reason: str
+    parser: str
+
+
+class ProviderHop(BaseFact):
+    """The run turned from one provider to the next, or to its end when there is none."""
+
+    kind: Literal["provider_hop"] = "provider_hop"
+    left: str
+    to: str
+    """Empty at the end of the chain: the stage's deterministic fallback answers."""
+    reason: str
+    """A stable code: the error's, ``breaker_open``, ``out_of_budget``, ``invalid_answer``, ``slow`` (a hedge)."""
 
 
 class ProposalMade(BaseFact):
@@ -343,7 +392,9 @@ class ProposalMade(BaseFact):
     kind: Literal["proposal_made"] = "proposal_made"
     proposal_digest: str
     parser: str
-    """Name and version of what read the answer, as ``strict_json/1``."""
+    """Name and version of what read the answer, as ``tolerant_json/1``."""
+    repairs: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """What the parser repaired, as stable codes."""
 
 
 class RunFailed(BaseFact):
@@ -356,7 +407,15 @@ class RunFailed(BaseFact):
 
 
 RunFact = Annotated[
-    ModelAsked | ModelAnswered | ModelFailed | ProposalMade | RunFailed | StepLapsed,
+    ModelAsked
+    | ModelAnswered
+    | ModelFailed
+    | BudgetRefused
+    | AnswerRejected
+    | ProviderHop
+    | ProposalMade
+    | RunFailed
+    | StepLapsed,
     Field(discriminator="kind"),
 ]
 

@@ -35,6 +35,35 @@ class Frozen(BaseModel):
         return copy
 
 
+Usd = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$")]
+"""Money in US dollars, as text: a float would not be exact."""
+
+
+def _absent(value: object) -> bool:
+    """Leaves a field that was added to a document out of its digest where it is not used."""
+    return value is None
+
+
+class Budget(Frozen):
+    """What may be spent at one level; what is not named is not limited."""
+
+    tokens: int | None = Field(default=None, ge=0, exclude_if=_absent)
+    """Of prompts and answers together."""
+    usd: Usd | None = Field(default=None, exclude_if=_absent)
+    calls: int | None = Field(default=None, ge=0, exclude_if=_absent)
+    seconds: float | None = Field(default=None, ge=0, exclude_if=_absent)
+    """Wall time of calls, added up."""
+
+
+class Price(Frozen):
+    """What a model costs: micro-dollars for a million tokens. Frozen in the release, so that cost can be recomputed."""
+
+    input_per_million: int = Field(ge=0)
+    output_per_million: int = Field(ge=0)
+    source: str
+    """Where it is from, with its version: ``genai-prices/0.2.3``, or the provider's document."""
+
+
 class Lookup(Frozen):
     """A read-only question that is answered before the first stage; its answer is a part of the state snapshot."""
 
@@ -56,6 +85,13 @@ class Aggregation(Frozen):
     weights: Mapping[Name, int] = {}
 
 
+class Review(Frozen):
+    """A person is asked for a stage's outcome, and for how long."""
+
+    expires_seconds: float = Field(default=86_400.0, gt=0, le=31_536_000)
+    """After this the orchestration fails: every wait ends."""
+
+
 class Stage(Frozen):
     """A barrier: its agents run, and when all are final their proposals are aggregated."""
 
@@ -69,7 +105,15 @@ class Stage(Frozen):
     timeout_seconds: float = Field(default=30.0, gt=0, le=270)
     """Of one run, from its claim on; below the longest step that the broker's visibility timeout allows for (300 s)."""
     fallback: Mapping[str, JsonValue] | None = None
-    """The outcome when no proposal is valid; without one the orchestration fails."""
+    """The outcome when no proposal is valid: a safe default. Without this and the two below the orchestration fails."""
+    fallback_rule: Mapping[str, Expression] | None = Field(default=None, exclude_if=_absent)
+    """In place of a safe default: the outcome's fields as CEL over ``event``, ``snapshot`` and ``stages``."""
+    fallback_review: Review | None = Field(default=None, exclude_if=_absent)
+    """In place of a safe default: a person completes the stage."""
+    run_budget: Budget | None = Field(default=None, exclude_if=_absent)
+    """For each run of this stage."""
+    call_budget: Budget | None = Field(default=None, exclude_if=_absent)
+    """For each question to a model."""
 
 
 class Target(Frozen):
@@ -125,6 +169,8 @@ class WorkflowTemplate(Frozen):
     policy: Name
     policy_version: int = Field(ge=1)
     agent_versions: Mapping[Name, int]
+    budget: Budget | None = Field(default=None, exclude_if=_absent)
+    """For each orchestration."""
 
     def stage(self, name: str) -> Stage:
         """The stage of that name. Raises KeyError when there is none."""
@@ -149,6 +195,16 @@ class AgentBundle(Frozen):
     temperature: float = Field(default=0.0, ge=0, le=2)
     max_output_tokens: int = Field(default=1024, ge=1, le=100_000)
     timeout_seconds: float = Field(default=20.0, gt=0, le=270)
+    """Of one question to a model."""
+    hedge_after_seconds: float | None = Field(default=None, gt=0, le=270, exclude_if=_absent)
+    """When the first provider has not answered for so long, the second is asked beside it; the first answer counts."""
+
+
+class ScriptedFailure(Frozen):
+    """A scripted provider that fails as a real one would, for rehearsals."""
+
+    code: Literal["provider_unreachable", "provider_timed_out", "provider_busy", "provider_failed"]
+    retry_after_seconds: float | None = Field(default=None, ge=0, exclude_if=_absent)
 
 
 class ScriptedRule(Frozen):
@@ -156,7 +212,9 @@ class ScriptedRule(Frozen):
 
     agent: Name
     when: Expression | None = None
-    answer: Mapping[str, JsonValue] | str
+    answer: Mapping[str, JsonValue] | str = ""
+    failure: ScriptedFailure | None = Field(default=None, exclude_if=_absent)
+    """In place of an answer."""
     delay_seconds: float = Field(default=0.0, ge=0, le=600)
 
 
@@ -170,6 +228,22 @@ class ScriptedProvider(Frozen):
     rules: tuple[ScriptedRule, ...]
 
 
+class BreakerPolicy(Frozen):
+    """When a provider's model is no longer asked, and when it is tried again."""
+
+    failures: int = Field(default=5, ge=1, le=1000)
+    """So many in a row, over all processes, open the breaker."""
+    open_seconds: float = Field(default=30.0, gt=0, le=3600)
+    """After this, one question at a time probes whether it answers again."""
+
+
+class DocumentedPrice(Frozen):
+    """What a provider's document says that its model costs, in US dollars for a million tokens."""
+
+    input_usd: Usd
+    output_usd: Usd
+
+
 class OpenAICompatibleProvider(Frozen):
     """A server that speaks OpenAI's chat completions. The address may be a reference, the key always is one."""
 
@@ -181,9 +255,45 @@ class OpenAICompatibleProvider(Frozen):
     """An address, or ``env:NAME`` for one that differs between environments."""
     api_key: str = Field(pattern=r"^(env|file|secret):.+$")
     json_mode: bool = True
+    breaker: BreakerPolicy | None = Field(default=None, exclude_if=_absent)
+    price: DocumentedPrice | None = Field(default=None, exclude_if=_absent)
+    """In place of genai-prices' one."""
+    price_provider: str | None = Field(default=None, exclude_if=_absent)
+    """Whose price list in genai-prices; without it, any that has the model."""
 
 
-Provider = Annotated[ScriptedProvider | OpenAICompatibleProvider, Field(discriminator="kind")]
+class AnthropicProvider(Frozen):
+    """Anthropic's messages API, or a server that speaks it."""
+
+    kind: Literal["anthropic"]
+    name: Name
+    version: int = Field(ge=1)
+    model: str
+    base_url: str = "https://api.anthropic.com"
+    """An address, or ``env:NAME`` for one that differs between environments."""
+    api_key: str = Field(pattern=r"^(env|file|secret):.+$")
+    breaker: BreakerPolicy | None = Field(default=None, exclude_if=_absent)
+    price: DocumentedPrice | None = Field(default=None, exclude_if=_absent)
+    price_provider: str | None = Field(default="anthropic", exclude_if=_absent)
+
+
+class LocalProvider(Frozen):
+    """A model that runs in the worker's process, on the CPU and without a key."""
+
+    kind: Literal["local"]
+    name: Name
+    version: int = Field(ge=1)
+    model: str
+    """The weights' name, as recorded with each answer."""
+    context_tokens: int = Field(default=4096, ge=256, le=131_072)
+
+
+Provider = Annotated[
+    ScriptedProvider | OpenAICompatibleProvider | AnthropicProvider | LocalProvider,
+    Field(discriminator="kind"),
+]
+RemoteProvider = OpenAICompatibleProvider | AnthropicProvider
+"""Those that are asked over a network: they have a breaker, a price and a key."""
 
 
 class Policy(Frozen):
@@ -213,6 +323,8 @@ class Release(Frozen):
     providers: Mapping[Name, Provider]
     policy: Policy
     tools: Mapping[ToolName, ToolSpec]
+    prices: Mapping[Name, Price] = Field(default={}, exclude_if=lambda value: not value)
+    """The price table: by provider, for those whose answers cost money."""
 
     @property
     def workflow(self) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from app.adapters import watchdog
 from app.adapters.providers.scripted import ScriptedModel
+from app.data_plane.models import ModelAnswer, ModelRequest
 from app.data_plane.orchestration import steps
-from app.data_plane.ports import ModelAnswer, ModelRequest
 from tasks import celery
 from tests.replacing import replace, replace_default
 

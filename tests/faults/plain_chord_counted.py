@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from app.adapters.providers.scripted import ScriptedModel
-from app.data_plane.ports import ModelAnswer, ModelRequest
+from app.data_plane.models import ModelAnswer, ModelRequest
 from tasks import celery
 from tests.faults.plain_chord_load import Environment, note, note_redeliveries
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from app.adapters.secrets import Secrets
-from app.data_plane.ports import ModelProvider
+from app.data_plane.models import ModelProvider
 from app.kernel.errors import DefectError
 from app.kernel.release import Provider, Release, ScriptedProvider
 from interlock.canonical import digest

@@ -19,9 +19,9 @@ from pydantic import BaseModel, Field, ValidationError
 from app.adapters.retry_after import retry_after_seconds
 from app.adapters.secrets import Secrets
 from app.data_plane.agent_runs.prompts import Message, render
-from app.data_plane.ports import ModelAnswer, ModelRequest
+from app.data_plane.models import ModelAnswer, ModelRequest, ProviderRefusedError, ProviderUnavailableError
 from app.kernel.clock import Clock, SystemClock
-from app.kernel.errors import InterlockError, PermanentError, TransientError
+from app.kernel.errors import InterlockError
 from app.kernel.release import OpenAICompatibleProvider
 
 CONNECT_SECONDS = 5.0
@@ -29,31 +29,6 @@ MAX_CONNECTIONS = 256
 
 _TRANSIENT = frozenset({408, 409, 425, 429})
 _CREDENTIALS = frozenset({401, 403})
-
-
-class ProviderUnavailableError(TransientError):
-    """The provider gave no answer now and may later.
-
-    ``code``: ``provider_unreachable``, ``provider_timed_out``, ``provider_busy`` (it said so),
-    ``provider_failed`` or ``provider_malformed`` (what came back is no chat completion).
-    """
-
-    def __init__(
-        self, code: str, what: str, remedy: str = "", *, retry_after_seconds: float | None = None
-    ) -> None:
-        super().__init__(what, remedy, retry_after_seconds=retry_after_seconds)
-        self.code = code
-
-
-class ProviderRefusedError(PermanentError):
-    """The provider will refuse the same question again.
-
-    ``code``: ``provider_credentials``, ``provider_quota``, ``provider_refused`` or ``provider_no_text``.
-    """
-
-    def __init__(self, code: str, what: str, remedy: str = "") -> None:
-        super().__init__(what, remedy)
-        self.code = code
 
 
 class _Message(BaseModel):

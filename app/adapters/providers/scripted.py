@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cel
 
-from app.data_plane.ports import ModelAnswer, ModelRequest
+from app.data_plane.models import ModelAnswer, ModelRequest
 from app.kernel.errors import PermanentError
 from app.kernel.release import ScriptedProvider
 from interlock.canonical import JsonObject, canonical_bytes

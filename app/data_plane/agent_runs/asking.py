@@ -7,7 +7,8 @@ import logging
 
 from app.data_plane.agent_runs.prompts import prompt_bytes
 from app.data_plane.agent_runs.run import Run
-from app.data_plane.ports import ModelAnswer, ModelRequest, Providers, Queue
+from app.data_plane.models import ModelAnswer, ModelRequest, Providers
+from app.data_plane.ports import Queue
 from app.kernel import fault_points
 from app.kernel.clock import Clock, to_text
 from app.kernel.errors import Fate, InterlockError

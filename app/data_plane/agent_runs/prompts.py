@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from app.data_plane.ports import ModelRequest
+from app.data_plane.models import ModelRequest
 from interlock.canonical import canonical_bytes
 
 RENDERER = "prompt/1"

@@ -14,7 +14,7 @@ import pytest
 
 from app.adapters.providers.openai_compatible import OpenAICompatibleModel
 from app.adapters.secrets import ReferencedSecrets
-from app.data_plane.ports import ModelAnswer, ModelRequest
+from app.data_plane.models import ModelAnswer, ModelRequest
 from app.kernel.errors import Fate, InterlockError, TransientError
 from app.kernel.release import OpenAICompatibleProvider
 from tests.integration.scripted_server import Behaviour, Exchange, ScriptedServer, scripted_server

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.data_plane.agent_runs.prompts import prompt_bytes, render
-from app.data_plane.ports import ModelRequest
+from app.data_plane.models import ModelRequest
 
 REQUEST = ModelRequest(
     agent="triager",

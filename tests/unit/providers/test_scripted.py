@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from app.adapters.providers.scripted import InvalidScriptError, NoScriptedAnswerError, ScriptedModel
-from app.data_plane.ports import ModelAnswer, ModelRequest
+from app.data_plane.models import ModelAnswer, ModelRequest
 from app.kernel.errors import Fate
 from app.kernel.release import ScriptedProvider, ScriptedRule
 
