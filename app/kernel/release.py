@@ -255,6 +255,10 @@ class OpenAICompatibleProvider(Frozen):
     """An address, or ``env:NAME`` for one that differs between environments."""
     api_key: str = Field(pattern=r"^(env|file|secret):.+$")
     json_mode: bool = True
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = Field(
+        default=None, exclude_if=_absent
+    )
+    """Of a reasoning model: it takes no temperature, and ``max_output_tokens`` counts what it thinks as well."""
     breaker: BreakerPolicy | None = Field(default=None, exclude_if=_absent)
     price: DocumentedPrice | None = Field(default=None, exclude_if=_absent)
     """In place of genai-prices' one."""
@@ -272,6 +276,8 @@ class AnthropicProvider(Frozen):
     base_url: str = "https://api.anthropic.com"
     """An address, or ``env:NAME`` for one that differs between environments."""
     api_key: str = Field(pattern=r"^(env|file|secret):.+$")
+    thinking: Literal["adaptive", "disabled"] | None = Field(default=None, exclude_if=_absent)
+    """Without it the model's own default; ``max_output_tokens`` counts what it thinks as well."""
     breaker: BreakerPolicy | None = Field(default=None, exclude_if=_absent)
     price: DocumentedPrice | None = Field(default=None, exclude_if=_absent)
     price_provider: str | None = Field(default="anthropic", exclude_if=_absent)

@@ -7,7 +7,13 @@ import threading
 from app.adapters.secrets import Secrets
 from app.data_plane.models import ModelProvider
 from app.kernel.errors import DefectError
-from app.kernel.release import Provider, Release, ScriptedProvider
+from app.kernel.release import (
+    AnthropicProvider,
+    OpenAICompatibleProvider,
+    Provider,
+    Release,
+    ScriptedProvider,
+)
 from interlock.canonical import digest
 
 
@@ -52,6 +58,15 @@ class PooledProviders:
             from app.adapters.providers.scripted import ScriptedModel
 
             return ScriptedModel(document)
-        from app.adapters.providers.openai_compatible import OpenAICompatibleModel
+        if isinstance(document, OpenAICompatibleProvider):
+            from app.adapters.providers.openai_compatible import OpenAICompatibleModel
 
-        return OpenAICompatibleModel(document, self._secrets)
+            return OpenAICompatibleModel(document, self._secrets)
+        if isinstance(document, AnthropicProvider):
+            from app.adapters.providers.anthropic_messages import AnthropicModel
+
+            return AnthropicModel(document, self._secrets)
+        raise DefectError(
+            f"The provider {document.name!r} is of the kind {document.kind!r}, which this version cannot ask.",
+            "Let a newer worker take its queue.",
+        )
