@@ -39,8 +39,8 @@ _PAYMENT_REQUIRED = 402
 C = TypeVar("C")
 
 
-class AnswerTooLargeError(Exception):
-    """The server went on after ``MAX_ANSWER_BYTES``."""
+class AnswerTooLargeError(httpx2.RequestError):
+    """The server went on after ``MAX_ANSWER_BYTES``; to a vendor's client, a connection that broke."""
 
 
 class BrokenError(Exception):
@@ -107,7 +107,7 @@ class RemoteModel(ABC, Generic[C]):
                 body = await self._send(client, request, key)
         except StatusError as error:
             raise self._with_status(error) from error.__cause__
-        except (TimeoutError, BrokenError, AnswerTooLargeError) as error:
+        except (TimeoutError, BrokenError) as error:
             raise self._without_answer(error, question, request.timeout_seconds) from error
         finally:
             _question.reset(marker)
@@ -162,10 +162,10 @@ class RemoteModel(ABC, Generic[C]):
         )
 
     def _without_answer(
-        self, error: TimeoutError | BrokenError | AnswerTooLargeError, question: _Question, limit: float
+        self, error: TimeoutError | BrokenError, question: _Question, limit: float
     ) -> ProviderUnavailableError:
         cause = error.__cause__
-        if isinstance(error, AnswerTooLargeError):
+        if isinstance(cause, AnswerTooLargeError):
             code, did = "provider_malformed", f"answered more than {MAX_ANSWER_BYTES} bytes"
         elif isinstance(error, TimeoutError) or (
             isinstance(cause, httpx2.TimeoutException) and not isinstance(cause, httpx2.ConnectTimeout)
@@ -235,7 +235,7 @@ class _Capped(httpx2.AsyncByteStream):
         async for part in self._stream:
             read += len(part)
             if read > MAX_ANSWER_BYTES:
-                raise AnswerTooLargeError
+                raise AnswerTooLargeError(str(read))
             yield part
 
     async def aclose(self) -> None:
