@@ -95,6 +95,10 @@ def check_scripted(
         for position, rule in enumerate(rules):
             place = f"{name}.rules.{position}"
             findings.expression(f"{place}.when", rule.when, inputs)
+            if rule.failure is None and "answer" not in rule.model_fields_set:
+                findings.add(place, "it has neither an answer nor a failure", "Give it one of the two.")
+            if rule.failure is not None and rule.answer != "":
+                findings.add(place, "it has both an answer and a failure", "Give it one of the two.")
             if isinstance(rule.answer, Mapping):
                 reasons = [_misfit(schema, rule.answer) for schema in schemas if not problems(schema)]
                 if reasons and all(reasons):

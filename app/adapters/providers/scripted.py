@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import cel
 
-from app.data_plane.models import ModelAnswer, ModelRequest
+from app.data_plane.models import ModelAnswer, ModelRequest, ProviderUnavailableError
 from app.kernel.errors import PermanentError
-from app.kernel.release import ScriptedProvider
+from app.kernel.release import ScriptedFailure, ScriptedProvider
 from interlock.canonical import JsonObject, canonical_bytes
 
 # What the CEL library raises while it evaluates; an error is the value of the condition, and not true.
@@ -39,6 +39,7 @@ class InvalidScriptError(PermanentError):
 class _Rule:
     condition: cel.Program | None
     text: str
+    failure: ScriptedFailure | None
     delay_seconds: float
 
     def holds(self, context: cel.Context) -> bool:
@@ -63,7 +64,7 @@ class ScriptedModel:
         rules: dict[str, list[_Rule]] = defaultdict(list)
         for rule in document.rules:
             condition = None if rule.when is None else _compile(document.name, rule.when)
-            rules[rule.agent].append(_Rule(condition, _text(rule.answer), rule.delay_seconds))
+            rules[rule.agent].append(_Rule(condition, _text(rule.answer), rule.failure, rule.delay_seconds))
         self._rules = dict(rules)
 
     async def ask(self, request: ModelRequest) -> ModelAnswer:
@@ -71,6 +72,7 @@ class ScriptedModel:
 
         Raises:
             NoScriptedAnswerError: no rule holds.
+            ProviderUnavailableError: the rule says so.
         """
         # One conversion for all rules: it costs twenty times an evaluation.
         context = cel.Context(variables={"inputs": request.inputs})
@@ -78,10 +80,22 @@ class ScriptedModel:
             if rule.holds(context):
                 if rule.delay_seconds > 0:
                     await asyncio.sleep(rule.delay_seconds)
+                if rule.failure is not None:
+                    raise self._failed(rule.failure)
                 return self._answer(request, rule.text)
         raise NoScriptedAnswerError(
             f"The scripted provider {self._name!r} has no rule that holds for the agent {request.agent!r}.",
             "Add a rule for that agent without a condition, as the last one.",
+        )
+
+    def _failed(self, failure: ScriptedFailure) -> ProviderUnavailableError:
+        return ProviderUnavailableError(
+            failure.code,
+            f"The scripted provider {self._name!r} fails here because its rule says so.",
+            "It rehearses an outage: look at how the workflow ends, or take the rule's `failure` away.",
+            retry_after_seconds=failure.retry_after_seconds,
+            # As a real one: what timed out may have been worked on.
+            may_be_billed=failure.code == "provider_timed_out",
         )
 
     def _answer(self, request: ModelRequest, text: str) -> ModelAnswer:

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from app.adapters.providers.scripted import InvalidScriptError, NoScriptedAnswerError, ScriptedModel
-from app.data_plane.models import ModelAnswer, ModelRequest
+from app.data_plane.models import ModelAnswer, ModelRequest, ProviderUnavailableError
 from app.kernel.errors import Fate
-from app.kernel.release import ScriptedProvider, ScriptedRule
+from app.kernel.release import ScriptedFailure, ScriptedProvider, ScriptedRule
 
 
 def model(*rules: ScriptedRule) -> ScriptedModel:
@@ -72,3 +72,20 @@ def test_a_delayed_answer_can_be_cancelled() -> None:
 def test_a_rule_that_is_not_cel_is_refused_at_once() -> None:
     with pytest.raises(InvalidScriptError):
         model(ScriptedRule(agent="triager", when="1 +", answer="x"))
+
+
+def test_a_rule_may_rehearse_an_outage_as_a_real_provider_would_have_it() -> None:
+    busy = ScriptedFailure(code="provider_busy", retry_after_seconds=7)
+    late = ScriptedFailure(code="provider_timed_out")
+    of = model(
+        ScriptedRule(agent="triager", when="inputs.title == 'busy'", failure=busy),
+        ScriptedRule(agent="triager", when="inputs.title == 'late'", failure=late),
+        ScriptedRule(agent="triager", answer="fine"),
+    )
+    told = []
+    for title in ("busy", "late"):
+        with pytest.raises(ProviderUnavailableError) as raised:
+            ask(of, title=title)
+        told.append((raised.value.code, raised.value.retry_after_seconds, raised.value.may_be_billed))
+    assert told == [("provider_busy", 7.0, False), ("provider_timed_out", None, True)]
+    assert ask(of, title="else").text == "fine"
