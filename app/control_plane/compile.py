@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from app.control_plane.documents import Document, Documents
 from app.control_plane.policies import check_policy
+from app.control_plane.prices import counts_money, price_of
 from app.control_plane.problems import DocumentError, Problem
 from app.control_plane.validation import (
     check_agent,
@@ -23,8 +24,10 @@ from app.kernel.release import (
     AgentBundle,
     Frozen,
     Policy,
+    Price,
     Provider,
     Release,
+    RemoteProvider,
     ScriptedProvider,
     ToolSpec,
     WorkflowTemplate,
@@ -114,6 +117,7 @@ class _Compilation:
     def release(self) -> Release:
         agents = self._agents()
         providers = self._providers(agents)
+        prices = self._prices(providers)
         policy = self._policy()
         if self._problems or policy is None:
             raise DocumentError(sorted(set(self._problems)))
@@ -125,6 +129,7 @@ class _Compilation:
             providers=providers,
             policy=policy,
             tools={name: self._tools[name] for name in sorted(used)},
+            prices=prices,
         )
 
     def _agents(self) -> dict[str, AgentBundle]:
@@ -174,6 +179,21 @@ class _Compilation:
             self._note(path, field, reason, "Use one version in one workflow.")
             return
         found[name] = document.model
+
+    def _prices(self, providers: Mapping[str, Provider]) -> dict[str, Price]:
+        """By provider; one without a price is a problem only where money is counted."""
+        found: dict[str, Price] = {}
+        for name, provider in providers.items():
+            if not isinstance(provider, RemoteProvider):
+                continue
+            price = price_of(provider)
+            if price is not None:
+                found[name] = price
+            elif counts_money(self._template):
+                place = f"providers/{name}/{provider.version}/provider.yaml"
+                reason = f"nobody says what {provider.model!r} costs, and the workflow has a budget in usd"
+                self._note(place, "price", reason, "Write its `price`, or a `price_provider` that has it.")
+        return found
 
     def _policy(self) -> Policy | None:
         template = self._template
