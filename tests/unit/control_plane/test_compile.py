@@ -195,6 +195,8 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
     ("agents/classifier/1/agent.yaml", "{scripted: 1}", "{scripted: 9}", "provider_versions.scripted", "no provider 'scripted' of version 9"),
     ("providers/scripted/1/classifier.yaml", "&& inputs.fresh", "&& inputs.stale", "classifier.rules.1.when", "inputs.stale"),
     ("providers/scripted/1/classifier.yaml", "label: security", "label: alarm", "classifier.rules.0.answer", "does not fit"),
+    ("providers/scripted/1/classifier.yaml", "  - answer: {label: housekeeping", "  - failure: {code: provider_busy}\n    answer: {label: housekeeping", "classifier.rules.6", "both an answer and a failure"),
+    ("providers/scripted/1/classifier.yaml", "  - answer: {label: housekeeping, priority: p4, needs_answer: false, why: Nothing in the text asks for more.}", "  - delay_seconds: 1", "classifier.rules.6", "neither an answer nor a failure"),
     ("policies/issue-triage/1/policy.cedar", "permit (", "permit", "", "not Cedar"),
     ("policies/issue-triage/1/policy.cedar", '@id("page-the-owner")\n', "", "", "no @id"),
     ("policies/issue-triage/1/policy.cedar", "arguments.comment like", "arguments.coment like", "", "not valid"),
@@ -242,4 +244,4 @@ def test_a_provider_that_no_document_names_is_refused_with_those_there_are(folde
     """A misspelling publishes nothing."""
     with pytest.raises(UnknownProviderError) as refused:
         compile_all(read_documents(folder), shipped_tools(), provider="opnai")
-    assert "openai, scripted" in refused.value.remedy
+    assert "anthropic, local, openai, scripted" in refused.value.remedy
