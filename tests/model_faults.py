@@ -125,8 +125,8 @@ class FaultyModels:
                 asked.ended = time.monotonic()
                 if asked.ending != "answered":
                     break
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # The client went, or the server stops.
         finally:
             writer.close()
 

@@ -78,7 +78,7 @@ EXPECTED: dict[Behaviour, str | Fails] = {
     "wrong_schema": '{"no_such_field": [1, 2, 3]}',
     "five_megabytes": '{"why": "' + "x" * 5 * 1024 * 1024 + '"}',
     "endless": Fails("provider_malformed", billed=True),
-    "endless_error": Fails("provider_malformed", billed=True),
+    "endless_error": Fails("provider_failed"),
     "compressed": Fails("provider_malformed", billed=True),
     "other_model": TEXT,
     "refusal_text": REFUSAL,
@@ -263,6 +263,20 @@ def test_an_absent_key_is_said_by_its_reference_and_nothing_is_sent(
         provider = PooledProviders(secrets).open(release, "main")
         error = failing(lambda request: asyncio.run(provider.ask(request)))
     assert (error.code, models.history) == ("secret_unavailable", [])
+    assert "env:KEY" in str(error)
+
+
+def test_a_key_that_no_header_can_hold_is_refused_by_its_reference(
+    any_release: Release, protocol: Protocol
+) -> None:
+    release = any_release.model_copy(update={"providers": {"main": document(protocol)}})
+    with faulty_models() as models:
+        secrets = ReferencedSecrets(
+            {"URL": models.url(protocol), "KEY": "k3y\nand more"}, Path("/nonexistent")
+        )
+        provider = PooledProviders(secrets).open(release, "main")
+        error = failing(lambda request: asyncio.run(provider.ask(request)))
+    assert (error.code, models.history) == ("provider_credentials", [])
     assert "env:KEY" in str(error)
 
 

@@ -26,7 +26,9 @@ from app.kernel.release import RemoteProvider
 CONNECT_SECONDS = 5.0
 MAX_CONNECTIONS = 256
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-"""Of one answer's body, an error's too: a server without an end must not fill the worker's memory."""
+"""Of one answer's body: a server without an end must not fill the worker's memory."""
+MAX_ERROR_BYTES = 64 * 1024
+"""Of the body beside an error's status, which says what it is by itself; the rest is left."""
 MAX_TOKENS = 1_000_000_000
 """What a server may say that one answer took; more is no count."""
 _LONGEST_NAME = 200
@@ -99,7 +101,7 @@ class RemoteModel(ABC, Generic[C]):
             SecretUnavailableError: the key or the address is not there.
         """
         client = self._client()
-        key = {"Authorization": f"Bearer {self._secrets.resolve(self._provider.api_key)}"}
+        key = self._key()
         question = _Question()
         marker = _question.set(question)
         try:
@@ -191,6 +193,13 @@ class RemoteModel(ABC, Generic[C]):
     def _refused(self, code: str, did: str, remedy: str) -> ProviderRefusedError:
         return ProviderRefusedError(code, f"The model provider {self._provider.name!r} {did}.", remedy)
 
+    def _key(self) -> Mapping[str, str]:
+        key = self._secrets.resolve(self._provider.api_key)
+        if not (key.isascii() and key.isprintable()):
+            remedy = f"Write the key alone into {self._provider.api_key}."
+            raise self._refused("provider_credentials", "has a key that no header can hold", remedy)
+        return {"Authorization": f"Bearer {key}"}
+
     def _client(self) -> C:
         loop = asyncio.get_running_loop()
         address = self._address()
@@ -225,15 +234,18 @@ def timeout_of(request: ModelRequest) -> httpx2.Timeout:
 
 
 class _Capped(httpx2.AsyncByteStream):
-    """A body of at most ``MAX_ANSWER_BYTES``."""
+    """The body of an answer, which must have an end, or of an error, which is cut."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, *, of_error: bool) -> None:
         self._stream = stream
+        self._of_error = of_error
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         read = 0
         async for part in self._stream:
             read += len(part)
+            if self._of_error and read > MAX_ERROR_BYTES:
+                return
             if read > MAX_ANSWER_BYTES:
                 raise AnswerTooLargeError(str(read))
             yield part
@@ -266,4 +278,4 @@ async def _cap(response: httpx2.Response) -> None:
     # Whoever compresses it all the same has its bytes taken as they are, which are no JSON.
     response.headers.pop("content-encoding", None)
     assert isinstance(response.stream, httpx2.AsyncByteStream)
-    response.stream = _Capped(response.stream)
+    response.stream = _Capped(response.stream, of_error=not response.is_success)
