@@ -19,16 +19,23 @@ from app.adapters.celery.inspection_only import deny_control
 from app.adapters.celery.process_telemetry import ProcessTelemetry
 from app.adapters.celery.reporting import reporter_of
 from app.adapters.event_loop import EventLoop
+from app.adapters.memory.breakers import ClosedBreakers
 from app.adapters.opentelemetry import exporters
 from app.adapters.opentelemetry.exporters import Tracing, TracingOptions
 from app.adapters.postgresql.anchoring import PostgresqlHeads
+from app.adapters.postgresql.budgets import PostgresqlBudgets
 from app.adapters.postgresql.database import Database, Role
 from app.adapters.postgresql.liveness import Liveness
 from app.adapters.postgresql.lookups import PostgresqlLookups
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.adapters.postgresql.replays import PostgresqlReplays
 from app.adapters.postgresql.store import PostgresqlStore
-from app.adapters.postgresql.tenants import TenantCredentials, TenantDocuments, TenantTargets
+from app.adapters.postgresql.tenants import (
+    PublishedBudgets,
+    TenantCredentials,
+    TenantDocuments,
+    TenantTargets,
+)
 from app.adapters.providers.open import PooledProviders
 from app.adapters.redis.connection import connect
 from app.adapters.redis.front_lock import RedisFrontLock
@@ -37,6 +44,8 @@ from app.adapters.targets.http import HttpTargets
 from app.adapters.watchdog import Watchdog
 from app.data_plane.agent_runs.asking import Asker
 from app.data_plane.agent_runs.execute import Runner
+from app.data_plane.agent_runs.purse import Purse
+from app.data_plane.agent_runs.question import Questioner
 from app.data_plane.aggregation.aggregate import Aggregator
 from app.data_plane.audit.anchorer import Anchorer
 from app.data_plane.dead_letters.receiving import Receiver
@@ -128,6 +137,8 @@ class Services:
         self.releases = PostgresqlReleases(self.database, shipped_tools())
         self.recorder = Recorder(self.store, self.releases, self.carrier, shortcut=settings.worker_shortcut)
         self.replays = PostgresqlReplays(self.database)
+        self.budgets = PostgresqlBudgets(self.database)
+        self.breakers = ClosedBreakers()
         self.secrets = ReferencedSecrets(os.environ, settings.home)
         self.tenant_documents = TenantDocuments(self.database)
         self.tenants = TenantCredentials(self.tenant_documents, self.secrets)
@@ -176,12 +187,16 @@ class Services:
             lambda: Runner(
                 self.store,
                 self.recorder,
-                Asker(PooledProviders(self.secrets), self.clock),
+                Asker(self._questioner()),
                 self.carrier,
                 batch_size=self.settings.batch_size,
                 in_flight=self.settings.agent_runs_in_flight,
             ),
         )
+
+    def _questioner(self) -> Questioner:
+        purse = Purse(self.budgets, PublishedBudgets(self.tenant_documents, self.clock))
+        return Questioner(PooledProviders(self.secrets), self.breakers, purse, self.clock)
 
     @property
     def aggregator(self) -> Aggregator:
@@ -234,7 +249,7 @@ class Services:
     @property
     def reconciler(self) -> Reconciler:
         """The work of the queue ``maintenance``."""
-        return self._once("reconciler", lambda: Reconciler(self.store, self.carrier))
+        return self._once("reconciler", lambda: Reconciler(self.store, self.budgets, self.carrier))
 
     @property
     def anchorer(self) -> Anchorer:

@@ -16,6 +16,8 @@ from typing import cast
 
 import psycopg
 
+from app.adapters.memory.breakers import ClosedBreakers
+from app.adapters.postgresql.budgets import PostgresqlBudgets
 from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.lookups import PostgresqlLookups
 from app.adapters.postgresql.replays import PostgresqlReplays
@@ -24,7 +26,10 @@ from app.adapters.providers.open import PooledProviders
 from app.adapters.secrets import ReferencedSecrets
 from app.data_plane.agent_runs.asking import Asker
 from app.data_plane.agent_runs.execute import Runner
+from app.data_plane.agent_runs.purse import Purse
+from app.data_plane.agent_runs.question import Questioner
 from app.data_plane.aggregation.aggregate import Aggregator
+from app.data_plane.budgets.reservations import Account
 from app.data_plane.dispatch.deliver import Dispatcher
 from app.data_plane.orchestration.advance import Advancer
 from app.data_plane.orchestration.recorder import Recorder
@@ -66,6 +71,14 @@ class Ahead:
     def now(self) -> datetime:
         """See ``Clock``."""
         return datetime.now(UTC) + self.by
+
+
+class NoTenantBudgets:
+    """Tenants that nothing limits."""
+
+    def account(self, tenant_id: str) -> Account | None:
+        """See ``TenantAccounts``."""
+        return None
 
 
 @dataclass
@@ -150,7 +163,9 @@ class Workshop:
         self.advancer = Advancer(
             self.store, self.recorder, PostgresqlLookups(worker), self.carrier, batch_size=64
         )
-        asker = Asker(PooledProviders(ReferencedSecrets({}, Path())), self.clock)
+        providers = PooledProviders(ReferencedSecrets({}, Path()))
+        purse = Purse(PostgresqlBudgets(worker), NoTenantBudgets())
+        asker = Asker(Questioner(providers, ClosedBreakers(), purse, self.clock))
         self.runner = Runner(self.store, self.recorder, asker, self.carrier, batch_size=64, in_flight=64)
         self.aggregator = Aggregator(self.store, self.recorder, self.carrier, batch_size=64)
 

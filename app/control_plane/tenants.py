@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from app.kernel.release import Frozen, Name
+from app.kernel.release import Budget, Frozen, Name
 
 SecretRef = Annotated[
     str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|secret:[A-Za-z][A-Za-z0-9_-]*)$")
@@ -30,6 +30,12 @@ class TenantTarget(Frozen):
     """Networks (CIDR) it may resolve to, beside public ones: ``127.0.0.0/8`` for a local sink."""
 
 
+class TenantBudget(Budget):
+    """What all orchestrations of a tenant may spend together, in each day or month (UTC)."""
+
+    per: Literal["day", "month"] = "month"
+
+
 class Tenant(Frozen):
     """A tenant's document; its reference data lies beside it, a file for each collection."""
 
@@ -43,6 +49,7 @@ class Tenant(Frozen):
     signing_key: SecretRef | None = None
     """What the client's messages over the broker are signed with; without it none is accepted."""
     targets: Mapping[Name, TenantTarget] = {}
+    budget: TenantBudget | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ReferenceData(Frozen):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from app.data_plane.budgets.reservations import Settlement
 from app.data_plane.dead_letters.letters import DeadLetterRow
 from app.data_plane.replay.register import Beginning, ReplayEnd
 from app.kernel.facts import AnyFact, Recorded
@@ -176,6 +177,8 @@ class Change:
     begins: Beginning | None = None
     """An orchestration that is started besides; its first step is among the new ones."""
     ends_replay: ReplayEnd | None = None
+    settlements: tuple[Settlement, ...] = ()
+    """What questions to models did cost. They count whatever becomes of the change: they happened."""
     settle: Literal["finish", "keep", "retry"] = "finish"
     retry_in_seconds: float = 0.0
     lapsed: bool = False

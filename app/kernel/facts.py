@@ -345,9 +345,11 @@ class ModelFailed(BaseFact):
     code: str
     fate: Literal["transient", "permanent", "defect"]
     duration_ms: int = Field(default=0, exclude_if=lambda value: not value)
-    presumed_tokens: int = Field(default=0, exclude_if=lambda value: not value)
+    tokens: int = Field(default=0, exclude_if=lambda value: not value)
+    """What it cost all the same."""
+    nano_usd: int = Field(default=0, exclude_if=lambda value: not value)
+    presumed: bool = Field(default=False, exclude_if=lambda value: not value)
     """Nobody knows what the provider counted: the worst case is presumed, so that no budget is overspent."""
-    presumed_nano_usd: int = Field(default=0, exclude_if=lambda value: not value)
 
 
 class BudgetRefused(BaseFact):
@@ -370,6 +372,8 @@ class AnswerRejected(BaseFact):
 
     kind: Literal["answer_rejected"] = "answer_rejected"
     position: int
+    """Of the question that it answers."""
+    provider: str
     path: str
     reason: str
     parser: str

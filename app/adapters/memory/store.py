@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from app.adapters.memory.budgets import MemoryBudgets
 from app.data_plane.dead_letters.from_facts import CONCERNED, Changes, Owner
 from app.data_plane.dead_letters.letters import DeadLetterRow, repeated
 from app.data_plane.ingestion.beginning import first_fact, first_step
@@ -96,6 +97,7 @@ class MemoryStore:
         self._contents: dict[tuple[str, str], bytes] = {}
         self._steps: dict[str, _Step] = {}
         self._letters: dict[str, DeadLetterRow] = {}
+        self.budgets = MemoryBudgets(self._lives)
 
     def accept(self, events: Sequence[AcceptedEvent]) -> list[Acceptance]:
         """Record events, their orchestrations and first facts in one commit; answers in the events' order."""
@@ -180,6 +182,7 @@ class MemoryStore:
             verdicts: list[Verdict] = []
             ready: dict[str, Queue] = {}
             for change in changes:
+                self.budgets.settle(change.settlements)
                 verdict = self._judge(change)
                 if verdict is Verdict.RECORDED:
                     self._record(change, ready)
@@ -280,6 +283,12 @@ class MemoryStore:
             lapses=step.lapses,
             lease_seconds=step.new.lease_seconds,
         )
+
+    def _lives(self, step_id: str, fence: int) -> bool:
+        step = self._steps.get(step_id)
+        if step is None or step.finished:
+            return False
+        return step.fence == fence and step.due_at > self._seconds()
 
     def _judge(self, change: Change) -> Verdict:
         if change.claim is not None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from app.adapters.postgresql import dead_letters, replays, rows
+from app.adapters.postgresql import budgets, dead_letters, replays, rows
 from app.adapters.postgresql.database import Connection
 from app.data_plane.dead_letters.from_facts import CONCERNED, Changes, Owner, reran
 from app.data_plane.ports import Append, Change, Committed, NewStep, Queue, Verdict
@@ -89,6 +89,8 @@ def commit(connection: Connection, changes: Sequence[Change], clock: Clock) -> C
             batch.waiting.append(change.orchestration_id)
         _settle(batch, change, fences)
     ready = _write(connection, batch, now)
+    # Whatever became of the changes: the questions were asked. Last, as their lines are the most sought after.
+    budgets.settle(connection, [one for change in changes for one in change.settlements])
     fault_points.reached(FaultPoint.BEFORE_COMMIT, _queue(changes))
     return Committed(tuple(verdicts), ready)
 

@@ -10,7 +10,9 @@ from app.adapters.postgresql.database import Database
 from app.adapters.secrets import Secrets, SecretUnavailableError
 from app.adapters.targets.http import TargetAddress
 from app.control_plane.tenants import Tenant
+from app.data_plane.budgets.reservations import Account, limits_of
 from app.data_plane.ingestion.tenants import Credentials, KnownTenants
+from app.kernel.clock import Clock
 from app.kernel.errors import PermanentError, TransientError
 
 FRESH_SECONDS = 5.0
@@ -145,3 +147,20 @@ class TenantTargets:
             authorization=f"Bearer {secret}" if secret is not None else None,
             networks=frozenset(found.allow),
         )
+
+
+class PublishedBudgets:
+    """``TenantAccounts`` from the tenants' documents; a period begins by this process's clock, in UTC."""
+
+    def __init__(self, documents: TenantDocuments, clock: Clock) -> None:
+        self._documents = documents
+        self._clock = clock
+
+    def account(self, tenant_id: str) -> Account | None:
+        """The tenant's account of this day or month; None when nothing is limited."""
+        tenant = self._documents.all().get(tenant_id)
+        limits = limits_of(tenant.budget) if tenant is not None else {}
+        if tenant is None or tenant.budget is None or not limits:
+            return None
+        period = self._clock.now().strftime("%Y-%m-%d" if tenant.budget.per == "day" else "%Y-%m")
+        return Account(f"{tenant_id}/{period}", "tenant", limits)

@@ -1,112 +1,88 @@
-"""Asking the models: an agent's providers in order, until one answers."""
+"""Asking the models: an agent's providers in order, until one answers, within the stage's limit."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 
-from app.data_plane.agent_runs.prompts import prompt_bytes
+from app.data_plane.agent_runs import moves
+from app.data_plane.agent_runs.moves import Ask, GiveUp
+from app.data_plane.agent_runs.question import Asked, Question, Questioner
 from app.data_plane.agent_runs.run import Run
-from app.data_plane.models import ModelAnswer, ModelRequest, Providers
-from app.data_plane.ports import Queue
-from app.kernel import fault_points
-from app.kernel.clock import Clock, to_text
-from app.kernel.errors import Fate, InterlockError
-from app.kernel.facts import ModelAnswered, ModelAsked, ModelFailed
-from app.kernel.fault_points import FaultPoint
-from app.telemetry import tracing
 
 _log = logging.getLogger(__name__)
 
 
 class Asker:
-    """Asks for runs. Each provider is asked once; what it did not answer is a fact with its reason."""
+    """Asks for runs. What a provider did not answer is a fact with its reason, and so is each turn to the next one."""
 
-    def __init__(self, providers: Providers, clock: Clock) -> None:
-        self._providers = providers
-        self._clock = clock
+    def __init__(self, questioner: Questioner) -> None:
+        self._questioner = questioner
 
     async def ask(self, run: Run) -> Run:
-        """The run with an answer, or with why there is none. Never raises for what a model or its provider did."""
-        if run.answer is not None or run.failure is not None:
+        """The run with an answer to interpret, or with why there is none. Never raises for what a model did."""
+        if run.answer is not None or run.given_up is not None:
             return run
+        loop = asyncio.get_running_loop()
+        if run.ends_at is None:
+            run.ends_at = loop.time() + run.stage.timeout_seconds
         try:
-            async with asyncio.timeout(run.stage.timeout_seconds):
+            async with asyncio.timeout_at(run.ends_at):
                 await self._ask_in_order(run)
         except TimeoutError:
-            run.failure, run.detail = "timed_out", f"the stage's limit is {run.stage.timeout_seconds:g} s"
+            run.given_up = GiveUp("timed_out", f"the stage's limit is {run.stage.timeout_seconds:g} s")
         except Exception as error:
             # The boundary: a defect in asking one run becomes that run's failure, and the batch goes on.
             _log.exception("a run could not be asked for")
-            run.failure, run.detail = "defect", type(error).__name__
+            run.given_up = GiveUp("defect", type(error).__name__)
         return run
 
     async def _ask_in_order(self, run: Run) -> None:
-        for position, name in enumerate(run.agent.providers, start=run.asked):
-            run.recording_is_urgent = run.state.release.providers[name].kind != "scripted"
-            since = tracing.now_ns()
-            run.answer = await self._ask_one(run, position, name)
-            run.watched.asked(since, run.facts)
+        now = asyncio.get_running_loop().time
+        move = run.next_move(now())
+        while isinstance(move, Ask):
+            await asyncio.sleep(move.wait_seconds)
+            left = await self._ask(run, move)
             if run.answer is not None:
-                run.failure = None
                 return
+            move = run.leave(left.provider, left.reason, now())
+        run.given_up = move
 
-    async def _ask_one(self, run: Run, position: int, name: str) -> str | None:
-        request = _request(run, name)
-        asked = ModelAsked(
-            position=position,
-            provider=name,
-            model=request.model,
-            prompt_digest=run.contents.add_bytes(prompt_bytes(request)),
-        )
-        started = self._clock.now()
-        fault_points.reached(FaultPoint.BEFORE_EFFECT, Queue.AGENT_RUNS)
+    async def _ask(self, run: Run, move: Ask) -> Asked:
+        """Ask one provider, or a second one beside it when it is slow; the last that gave no answer, and why."""
+        question = self._question(run, move)
+        hedge_after = run.agent.hedge_after_seconds
+        second = _beside(run, move) if hedge_after is not None else None
+        if hedge_after is None or second is None:
+            return await self._questioner.ask(run, question)
+        return await self._ask_hedged(run, question, hedge_after, second)
+
+    async def _ask_hedged(self, run: Run, question: Question, seconds: float, second: str) -> Asked:
+        asking = {asyncio.create_task(self._questioner.ask(run, question))}
         try:
-            async with asyncio.timeout(request.timeout_seconds):
-                answer = await self._providers.open(run.state.release, name).ask(request)
-        except TimeoutError:
-            run.facts += [asked, _failed(position, name, Fate.TRANSIENT, "timed_out")]
-            # The agent's own limit for one question; `timed_out` is a run beyond its stage's.
-            run.failure, run.detail = "provider_unavailable", f"{name}: timed_out"
-            return None
-        except InterlockError as error:
-            run.facts += [asked, _failed(position, name, error.fate, error.code)]
-            run.failure, run.detail = "provider_unavailable", f"{name}: {error.code}"
-            return None
-        duration = int((self._clock.now() - started).total_seconds() * 1000)
-        # What is interpreted is what was recorded, to the byte: a lone surrogate has no UTF-8.
-        text = answer.text.encode("utf-8", "replace")
-        run.facts += [asked, _answered(run, asked, answer, text, to_text(started), duration)]
-        return text.decode()
+            await asyncio.wait(asking, timeout=seconds)
+            if not any(task.done() for task in asking):
+                run.hedge(question.provider, second)
+                beside = Question(question.position + 1, second, hedge=True)
+                asking.add(asyncio.create_task(self._questioner.ask(run, beside)))
+            left = Asked(question.provider, "")
+            while asking and run.answer is None:
+                done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                left = [task.result() for task in done][-1]
+            return left
+        finally:
+            for task in asking:
+                task.cancel()
+            # What a cancelled question may have cost stands in the run when this is over.
+            await asyncio.gather(*asking, return_exceptions=True)
+
+    def _question(self, run: Run, move: Ask) -> Question:
+        return Question(run.questions, move.provider, again=move.again)
 
 
-def _request(run: Run, provider: str) -> ModelRequest:
-    return ModelRequest(
-        agent=run.agent.name,
-        model=run.state.release.providers[provider].model,
-        instructions=run.agent.instructions,
-        inputs=run.inputs,
-        schema=run.stage.proposal,
-        temperature=run.agent.temperature,
-        max_output_tokens=run.agent.max_output_tokens,
-        timeout_seconds=run.agent.timeout_seconds,
-    )
-
-
-def _answered(
-    run: Run, asked: ModelAsked, answer: ModelAnswer, text: bytes, started_at: str, duration_ms: int
-) -> ModelAnswered:
-    return ModelAnswered(
-        position=asked.position,
-        provider=asked.provider,
-        model=answer.model,
-        answer_digest=run.contents.add_bytes(text),
-        input_tokens=answer.input_tokens,
-        output_tokens=answer.output_tokens,
-        started_at=started_at,
-        duration_ms=duration_ms,
-    )
-
-
-def _failed(position: int, provider: str, fate: Fate, code: str) -> ModelFailed:
-    return ModelFailed(position=position, provider=provider, code=code, fate=fate.value)
+def _beside(run: Run, move: Ask) -> str | None:
+    """Who is asked beside a slow provider: the next one that was not asked yet. A re-ask is not hedged."""
+    if move.again is not None:
+        return None
+    later = moves.untried(run.agent.providers, run.chain)
+    return next((name for name in later if name != move.provider), None)

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from app.data_plane.agent_runs import observing
 from app.data_plane.agent_runs.asking import Asker
 from app.data_plane.agent_runs.in_flight import InFlight, Room
-from app.data_plane.agent_runs.run import Run, change, interpret, is_final, resume
+from app.data_plane.agent_runs.run import Run, change, ended, interpret, is_final, resume, was_recorded
+from app.data_plane.agent_runs.run import failed as has_failed
 from app.data_plane.orchestration.holding import hold
 from app.data_plane.orchestration.observing import batch
 from app.data_plane.orchestration.recorder import Loaded, Recorder, try_again, wait_for_release
@@ -81,14 +82,16 @@ class Runner:
 
     async def _finish(self, runs: Sequence[Run], room: Room) -> int:
         """Ask for all of them at once and record each as it becomes final; returns how many failed."""
-        asking: set[asyncio.Task[Run]] = {asyncio.create_task(self._asker.ask(run)) for run in runs}
+        asking = {asyncio.create_task(self._asker.ask(run)) for run in runs}
         failed = 0
         try:
             while asking:
                 done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                final, others = await self._record([task.result() for task in done])
+                asking |= {asyncio.create_task(self._asker.ask(run)) for run in others}
                 # A straggler keeps its own place and no other.
                 await room.keep(len(asking))
-                failed += await self._record([task.result() for task in done])
+                failed += sum(has_failed(run) for run in final)
         finally:
             for task in asking:
                 task.cancel()
@@ -128,26 +131,39 @@ class Runner:
         self._recorder.tell(self._store.commit(settled))
         return runs
 
-    async def _record(self, runs: Sequence[Run]) -> int:
-        """Record answers, then what they mean; returns how many runs ended without a proposal."""
+    async def _record(self, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+        """Record answers, then what they mean; returns the runs that are final, and those that ask on."""
         fault_points.reached(FaultPoint.AFTER_EFFECT_BEFORE_RECORD, Queue.AGENT_RUNS)
+        runs = await self._record_answers(runs)
+        await asyncio.to_thread(_interpret, runs, asyncio.get_running_loop().time())
+        final, others = [run for run in runs if ended(run)], [run for run in runs if not ended(run)]
+        if final:
+            await self._end(final)
+        return final, others
+
+    async def _record_answers(self, runs: Sequence[Run]) -> list[Run]:
+        """Record what was paid for; returns the runs that are still this worker's to interpret."""
         urgent = [run for run in runs if run.recording_is_urgent and run.facts]
-        if urgent:
-            await hold(lambda: self._store.commit([change(run, settle_it=False) for run in urgent]))
-            for run in urgent:
-                run.recorded += len(run.facts)
-                run.facts = []
-                run.contents.added.clear()
-        failed = await asyncio.to_thread(_interpret, runs)
+        if not urgent:
+            return list(runs)
+        committed = await hold(lambda: self._store.commit([change(run, settle_it=False) for run in urgent]))
+        lost: set[int] = set()
+        for run, verdict in zip(urgent, committed.verdicts, strict=True):
+            was_recorded(run)
+            if verdict is not Verdict.RECORDED:
+                lost.add(id(run))
+        # Whoever lost its step asks nobody any more.
+        return [run for run in runs if id(run) not in lost]
+
+    async def _end(self, runs: Sequence[Run]) -> None:
         committed = await hold(lambda: self._store.commit([change(run, settle_it=True) for run in runs]))
         fault_points.reached(FaultPoint.AFTER_RECORD, Queue.AGENT_RUNS)
         await asyncio.to_thread(self._recorder.tell, committed)
         fault_points.reached(FaultPoint.AFTER_PUBLISH, Queue.AGENT_RUNS)
         outcomes = zip(runs, committed.verdicts, strict=True)
         observing.final(
-            (run.watched, run.facts[-1]) for run, verdict in outcomes if verdict is Verdict.RECORDED
+            (run.watched, run.chain[-1]) for run, verdict in outcomes if verdict is Verdict.RECORDED
         )
-        return failed
 
 
 def _or_raise(ended: tuple[int, int] | BaseException) -> tuple[int, int]:
@@ -156,8 +172,9 @@ def _or_raise(ended: tuple[int, int] | BaseException) -> tuple[int, int]:
     return ended
 
 
-def _interpret(runs: Sequence[Run]) -> int:
-    return sum(not interpret(run) for run in runs)
+def _interpret(runs: Sequence[Run], now: float) -> None:
+    for run in runs:
+        interpret(run, now)
 
 
 def _answers(chains: Iterable[Sequence[Recorded]]) -> list[str]:

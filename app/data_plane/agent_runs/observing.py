@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.kernel.facts import AnyFact, ModelAnswered, ModelAsked, ModelFailed, RunFailed
+from app.kernel.facts import AnyFact, ModelAnswered, ModelAsked, ModelFailed, ProviderHop, RunFailed
 from app.telemetry import naming, tracing
 from app.telemetry.logs import get_logger
 from app.telemetry.tracing import AttributeValue, Keys
@@ -38,13 +38,17 @@ class Watched:
     stage: str
     agent: str
     questions: list[Question] = field(default_factory=list)
+    hops: list[tuple[int, ProviderHop]] = field(default_factory=list)
+    """With the nanosecond since the epoch."""
     since_ns: int = field(default_factory=tracing.now_ns)
 
-    def asked(self, since_ns: int, facts: Iterable[AnyFact]) -> None:
-        """A question is over; ``facts`` end with what it asked and what came of it."""
-        *_, asked, outcome = facts
-        if isinstance(asked, ModelAsked) and isinstance(outcome, (ModelAnswered, ModelFailed)):
-            self.questions.append(Question(since_ns, tracing.now_ns(), asked, outcome))
+    def asked(self, since_ns: int, asked: ModelAsked, outcome: ModelAnswered | ModelFailed) -> None:
+        """A question is over."""
+        self.questions.append(Question(since_ns, tracing.now_ns(), asked, outcome))
+
+    def hopped(self, hop: ProviderHop) -> None:
+        """The run turned from one provider to the next, or to its end."""
+        self.hops.append((tracing.now_ns(), hop))
 
 
 def final(runs: Iterable[tuple[Watched, AnyFact]]) -> None:

@@ -34,6 +34,7 @@ class Proposal:
 
     value: JsonObject
     parser: str = PARSER
+    repairs: tuple[str, ...] = ()
 
     @cached_property
     def body(self) -> bytes:

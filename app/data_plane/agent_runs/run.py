@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.data_plane.agent_runs import observing
+from app.data_plane.agent_runs import moves, observing
+from app.data_plane.agent_runs.moves import Ask, GiveUp
 from app.data_plane.agent_runs.proposals import PARSER, Proposal, read_answer
+from app.data_plane.budgets.reservations import Settlement
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import ExpressionError
 from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded
@@ -14,10 +16,12 @@ from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import Append, Change, Claim
 from app.kernel.errors import DefectError
 from app.kernel.facts import (
+    AnswerRejected,
     AnyFact,
     ModelAnswered,
     ModelAsked,
     ProposalMade,
+    ProviderHop,
     Recorded,
     RunFailed,
     StepLapsed,
@@ -27,32 +31,93 @@ from app.telemetry.tracing import Keys
 from interlock.canonical import JsonObject, JsonValue
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that nobody has interpreted yet."""
+
+    position: int
+    provider: str
+    text: str
+
+
 @dataclass(slots=True)
 class Run:
-    """One claimed run on its way: what is recorded of it, and what is not yet."""
+    """One claimed run on its way: the facts of its chain, and how many of them are recorded."""
 
     claim: Claim
     state: OrchestrationState
     stage: Stage
     agent: AgentBundle
     inputs: JsonObject
-    recorded: int
     contents: Contents
     watched: observing.Watched
-    facts: list[AnyFact] = field(default_factory=list)
-    answer: str | None = None
-    failure: str | None = None
-    """Why no provider answered."""
-    detail: str = ""
+    chain: list[AnyFact] = field(default_factory=list)
+    recorded: int = 0
+    answer: Answer | None = None
+    last_text: str = ""
+    """The answer that was interpreted last, for a re-ask."""
+    given_up: GiveUp | None = None
+    """Why nobody is asked any more."""
+    settlements: list[Settlement] = field(default_factory=list)
+    """What its questions cost, not recorded yet."""
     recording_is_urgent: bool = False
-    asked: int = 0
-    """How many questions its chain holds from before its worker died."""
+    """An answer that is not recorded was paid for."""
+    ends_at: float | None = None
+    """When the stage's limit is reached, by the event loop's clock; None before anything was asked."""
+    may_be_asked_at: dict[str, float] = field(default_factory=dict)
+    """By the event loop's clock, for the providers that said so."""
+
+    @property
+    def facts(self) -> tuple[AnyFact, ...]:
+        """Those that are not recorded yet."""
+        return tuple(self.chain[self.recorded :])
+
+    @property
+    def questions(self) -> int:
+        """How many were asked so far."""
+        return sum(isinstance(fact, ModelAsked) for fact in self.chain)
+
+    def next_move(self, now: float) -> Ask | GiveUp:
+        """What it does next; ``now`` by the event loop's clock."""
+        return moves.next_move(
+            self.agent.providers,
+            self.chain,
+            waits=self._waits(now),
+            seconds_left=self._seconds_left(now),
+        )
+
+    def leave(self, provider: str, reason: str, now: float) -> Ask | GiveUp:
+        """Turn from a provider to what comes next, as a fact."""
+        hop, move = moves.leave(
+            self.agent.providers,
+            self.chain,
+            provider,
+            reason,
+            waits=self._waits(now),
+            seconds_left=self._seconds_left(now),
+        )
+        self.chain.append(hop)
+        self.watched.hopped(hop)
+        return move
+
+    def hedge(self, slow: str, beside: str) -> None:
+        """Ask a second provider beside a slow one, as a fact: nobody is left."""
+        hop = ProviderHop(left=slow, to=beside, reason=moves.SLOW)
+        self.chain.append(hop)
+        self.watched.hopped(hop)
+
+    def _waits(self, now: float) -> dict[str, float]:
+        return {name: moment - now for name, moment in self.may_be_asked_at.items()}
+
+    def _seconds_left(self, now: float) -> float:
+        return self.stage.timeout_seconds if self.ends_at is None else self.ends_at - now
 
 
 def resume(claim: Claim, loaded: Loaded, chain: Sequence[Recorded], answers: Mapping[str, bytes]) -> Run:
-    """The run as it stands: new, or with the answers that were recorded before its worker died."""
+    """The run as it stands: new, or with what was recorded of it before its worker died."""
     agent = loaded.state.release.agents[claim.subject]
     gave_up = claim.lapses >= MOST_LAPSES
+    facts = [recorded.fact for recorded in chain]
     run = Run(
         claim=claim,
         state=loaded.state,
@@ -60,50 +125,86 @@ def resume(claim: Claim, loaded: Loaded, chain: Sequence[Recorded], answers: Map
         agent=agent,
         # Nothing is evaluated any more of a run that gives up: that may be what ends its workers.
         inputs={} if gave_up else _inputs(agent, loaded),
-        recorded=len(chain),
         contents=Contents({}),
         watched=_watched(claim, loaded),
+        chain=facts,
+        recorded=len(facts),
     )
     if gave_up:
-        run.failure, run.detail = "gave_up", f"begun {claim.lapses} times and never finished"
-    told = 0
-    for recorded in chain:
-        run.asked += isinstance(recorded.fact, ModelAsked)
-        if isinstance(recorded.fact, StepLapsed):
-            told = recorded.fact.lapses
-        if isinstance(recorded.fact, ModelAnswered) and not gave_up:
-            run.answer = _answer(answers, recorded.fact)
+        run.given_up = GiveUp("gave_up", f"begun {claim.lapses} times and never finished")
+    else:
+        _take_up(run, facts, answers)
+    told = max((fact.lapses for fact in facts if isinstance(fact, StepLapsed)), default=0)
     if claim.lapses > told:
-        run.facts.append(StepLapsed(step_id=claim.step_id, queue=claim.queue.value, lapses=claim.lapses))
+        run.chain.append(StepLapsed(step_id=claim.step_id, queue=claim.queue.value, lapses=claim.lapses))
     return run
 
 
-def _answer(answers: Mapping[str, bytes], fact: ModelAnswered) -> str:
-    if fact.answer_digest not in answers:
+def _take_up(run: Run, facts: Sequence[AnyFact], answers: Mapping[str, bytes]) -> None:
+    """Go on with the last answer that was recorded: to be interpreted, or to be shown in a re-ask."""
+    answered = [fact for fact in facts if isinstance(fact, ModelAnswered)]
+    if not answered:
+        return
+    last = answered[-1]
+    if last.answer_digest not in answers:
         raise DefectError(
-            f"The payload store holds no answer {fact.answer_digest[:12]}.",
+            f"The payload store holds no answer {last.answer_digest[:12]}.",
             "It was erased: look at `runs explain`.",
         )
-    return answers[fact.answer_digest].decode()
+    text = answers[last.answer_digest].decode()
+    interpreted = any(isinstance(fact, AnswerRejected) and fact.position == last.position for fact in facts)
+    if interpreted:
+        run.last_text = text
+    else:
+        run.answer = Answer(last.position, last.provider, text)
 
 
-def is_final(chain: Sequence[Recorded]) -> bool:
+def is_final(chain: Iterable[Recorded]) -> bool:
     """Whether the run ended already: nothing is asked or recorded any more."""
     return any(isinstance(recorded.fact, (ProposalMade, RunFailed)) for recorded in chain)
 
 
-def interpret(run: Run) -> bool:
-    """Append what the answer means: a proposal, or why there is none."""
+def interpret(run: Run, now: float) -> None:
+    """Append what the answer means, or why there is none: the end of the run, unless somebody else is asked."""
     if run.answer is None:
-        failure = run.failure or "provider_unavailable"
-        run.facts.append(RunFailed(failure=failure, detail=run.detail, parser=PARSER))
-        return False
-    read = read_answer(run.answer, run.stage.proposal)
+        _fail(run, run.given_up or GiveUp("provider_unavailable", ""))
+        return
+    answer = run.answer
+    run.answer, run.last_text = None, answer.text
+    read = read_answer(answer.text, run.stage.proposal)
     if isinstance(read, Proposal):
-        run.facts.append(ProposalMade(proposal_digest=run.contents.add_bytes(read.body), parser=PARSER))
-        return True
-    run.facts.append(RunFailed(failure="invalid_answer", detail=str(read)[:300], parser=PARSER))
-    return False
+        digest = run.contents.add_bytes(read.body)
+        run.chain.append(ProposalMade(proposal_digest=digest, parser=PARSER, repairs=read.repairs))
+        return
+    run.chain.append(
+        AnswerRejected(
+            position=answer.position,
+            provider=answer.provider,
+            path=read.path[:100],
+            reason=read.reason[:300],
+            parser=PARSER,
+        )
+    )
+    move = run.next_move(now)
+    if isinstance(move, Ask) and move.again is not None:
+        return
+    move = run.leave(answer.provider, moves.INVALID_ANSWER, now)
+    if isinstance(move, GiveUp):
+        _fail(run, GiveUp(move.failure, f"{move.detail}: {read}"[:300]))
+
+
+def _fail(run: Run, end: GiveUp) -> None:
+    run.chain.append(RunFailed(failure=end.failure, detail=end.detail, parser=PARSER))
+
+
+def ended(run: Run) -> bool:
+    """Whether its last fact is the end of it."""
+    return bool(run.chain) and isinstance(run.chain[-1], (ProposalMade, RunFailed))
+
+
+def failed(run: Run) -> bool:
+    """Whether it ended without a proposal."""
+    return bool(run.chain) and isinstance(run.chain[-1], RunFailed)
 
 
 def change(run: Run, *, settle_it: bool) -> Change:
@@ -112,10 +213,19 @@ def change(run: Run, *, settle_it: bool) -> Change:
         tenant_id=run.claim.tenant_id,
         orchestration_id=run.claim.orchestration_id,
         claim=run.claim,
-        run=Append(run.claim.step_id, run.recorded, tuple(run.facts)),
+        run=Append(run.claim.step_id, run.recorded, run.facts),
         contents=dict(run.contents.added),
+        settlements=tuple(run.settlements),
         settle="finish" if settle_it else "keep",
     )
+
+
+def was_recorded(run: Run) -> None:
+    """All of it stands in the journal now."""
+    run.recorded = len(run.chain)
+    run.contents.added.clear()
+    run.settlements.clear()
+    run.recording_is_urgent = False
 
 
 def _watched(claim: Claim, loaded: Loaded) -> observing.Watched:

@@ -1,0 +1,41 @@
+"""What a question costs by the release's price table, and what it may cost at most. Pure."""
+
+from __future__ import annotations
+
+from app.data_plane.agent_runs.prompts import prompt_bytes
+from app.data_plane.budgets.reservations import Amounts
+from app.data_plane.models import ModelRequest
+from app.kernel.release import Price
+
+FRAMING_TOKENS = 64
+"""What a provider adds around the messages (roles, separators, its answer format), at most."""
+
+
+def cost(price: Price | None, input_tokens: int, output_tokens: int) -> int:
+    """In billionths of a US dollar, each side rounded up; without a price nothing."""
+    if price is None:
+        return 0
+    # Tokens times micro-dollars for a million tokens are millionths of micro-dollars: thousandths of nano-dollars.
+    return _thousandth(input_tokens * price.input_per_million) + _thousandth(
+        output_tokens * price.output_per_million
+    )
+
+
+def worst_case(request: ModelRequest, price: Price | None) -> Amounts:
+    """What the question may cost at most.
+
+    A token is at least one byte of the prompt in every tokenizer that falls back to bytes, so that the bytes bound the
+    tokens; the answer is bounded by ``max_output_tokens``, the time by the question's own limit.
+    """
+    input_tokens = len(prompt_bytes(request)) + FRAMING_TOKENS
+    output_tokens = request.max_output_tokens
+    return Amounts(
+        tokens=input_tokens + output_tokens,
+        nano_usd=cost(price, input_tokens, output_tokens),
+        calls=1,
+        milliseconds=int(request.timeout_seconds * 1000),
+    )
+
+
+def _thousandth(amount: int) -> int:
+    return -(-amount // 1000)
