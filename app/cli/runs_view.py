@@ -130,8 +130,9 @@ def _print_stage(console: Console, stage: StageTold) -> None:
         said = json_text.dumps(voice.proposal, ensure_ascii=False) if not voice.failure else voice.failure
         vote = f" [weight {voice.weight}]" if voice.weight != 1 and not voice.failure else ""
         console.print(f"    {voice.agent}{escape(vote)}: {escape(said)}", soft_wrap=True)
-        for failed in voice.failed_providers:
-            console.print(f"      asked before, without an answer: {escape(failed)}", soft_wrap=True)
+        if voice.failure or len(voice.way) > 1:
+            for sentence in voice.way:
+                console.print(f"      [dim]{escape(sentence)}[/]", soft_wrap=True)
 
 
 def _print_action(console: Console, action: ActionTold) -> None:

@@ -42,6 +42,11 @@ ACTIONS: Final = "interlock.actions"
 ERROR_TYPE: Final = "error.type"
 HTTP_STATUS: Final = "http.response.status_code"
 
+EVENT_PROVIDER_HOP: Final = "interlock.provider.hop"
+HOP_LEFT: Final = "interlock.provider.left"
+HOP_TO: Final = "interlock.provider.to"
+HOP_REASON: Final = "interlock.provider.hop.reason"
+
 GEN_AI_OPERATION: Final = "gen_ai.operation.name"
 GEN_AI_AGENT: Final = "gen_ai.agent.name"
 GEN_AI_PROVIDER: Final = "gen_ai.provider.name"

@@ -51,6 +51,15 @@ class Keys:
         return {name: value for name, value in zip(naming.CORRELATION_KEYS, values, strict=True) if value}
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened within a span; ``at_ns`` is in nanoseconds since the epoch."""
+
+    at_ns: int
+    name: str
+    attributes: Attributes
+
+
 class _Installed:
     """The process's tracer."""
 
@@ -151,6 +160,7 @@ def record(
     start_ns: int,
     end_ns: int,
     attributes: Attributes | None = None,
+    events: Sequence[Event] = (),
 ) -> str | None:
     """A span of something that is over, such as one orchestration's share of a batch; its traceparent.
 
@@ -161,6 +171,8 @@ def record(
         return parent
     started = _start(name, keys, _parent_context(parent), None, (), start_ns)
     _describe(started, attributes or {})
+    for event in events:
+        started.add_event(event.name, event.attributes, event.at_ns)
     started.end(end_ns)
     return traceparent_of(started)
 

@@ -52,6 +52,14 @@ class _Standing:
     """The last thing that happened was that an answer was no proposal."""
     asked_again: bool = False
 
+    @property
+    def failed(self) -> list[str]:
+        """Those that were asked and gave no answer: they may be asked a second time."""
+        others = {BREAKER_OPEN, OUT_OF_BUDGET, INVALID_ANSWER}
+        return [
+            name for name, reason in self.ended.items() if reason not in others and name in self.questions
+        ]
+
 
 def next_move(
     providers: Sequence[str],
@@ -73,8 +81,8 @@ def next_move(
     for provider in providers:
         if provider not in standing.ended:
             return Ask(provider)
-    for wait, provider in sorted((waits[name], name) for name in providers if name in waits):
-        if wait < seconds_left and standing.questions.get(provider, 0) < MOST_QUESTIONS:
+    for wait, provider in sorted((waits[name], name) for name in standing.failed if name in waits):
+        if wait < seconds_left and standing.questions[provider] < MOST_QUESTIONS:
             return Ask(provider, wait_seconds=max(0.0, wait))
     return _give_up(providers, standing)
 

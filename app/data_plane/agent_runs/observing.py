@@ -82,6 +82,7 @@ def _record(run: Watched, failure: str | None) -> None:
         start_ns=run.since_ns,
         end_ns=tracing.now_ns(),
         attributes=attributes,
+        events=[_event(at_ns, hop) for at_ns, hop in run.hops],
     )
     for question in run.questions:
         tracing.record(
@@ -92,6 +93,11 @@ def _record(run: Watched, failure: str | None) -> None:
             end_ns=question.end_ns,
             attributes={naming.GEN_AI_OPERATION: "chat", **_genai(question)},
         )
+
+
+def _event(at_ns: int, hop: ProviderHop) -> tracing.Event:
+    attributes = {naming.HOP_LEFT: hop.left, naming.HOP_TO: hop.to, naming.HOP_REASON: hop.reason}
+    return tracing.Event(at_ns, naming.EVENT_PROVIDER_HOP, attributes)
 
 
 def _genai(question: Question) -> dict[str, AttributeValue]:

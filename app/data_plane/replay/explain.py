@@ -19,13 +19,13 @@ from app.data_plane.orchestration.state import (
 )
 from app.data_plane.projections import ActionRow, read_model
 from app.data_plane.replay.narrate import tell
+from app.data_plane.replay.narrate_run import tell_run, total
 from app.data_plane.replay.record import Record, read_chain
 from app.kernel.facts import (
     ActionAuthorised,
     ActionDenied,
     DecisionMade,
     ModelAnswered,
-    ModelFailed,
     ProposalMade,
     Recorded,
     RunFailed,
@@ -68,8 +68,11 @@ class Voice:
     model: str
     provider: str
     parser: str
-    failed_providers: tuple[str, ...]
-    """Those that were asked before and gave no answer, with their code."""
+    way: tuple[str, ...]
+    """Whom it asked, what came back, and why it turned to somebody else: a sentence each."""
+    tokens: int
+    nano_usd: int
+    """What it cost; what is presumed counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,7 @@ def _voices(
         ends = [fact for fact in facts if isinstance(fact, (ProposalMade, RunFailed))]
         vote = votes.get(folded.agent, {})
         weight = vote.get("weight", 0)
+        tokens, nano_usd = total(facts)
         voices.append(
             Voice(
                 agent=folded.agent,
@@ -218,9 +222,9 @@ def _voices(
                 model=answers[-1].model if answers else "",
                 provider=answers[-1].provider if answers else "",
                 parser=ends[-1].parser if ends else "",
-                failed_providers=tuple(
-                    f"{fact.provider}: {fact.code}" for fact in facts if isinstance(fact, ModelFailed)
-                ),
+                way=tell_run(facts),
+                tokens=tokens,
+                nano_usd=nano_usd,
             )
         )
     return voices

@@ -21,6 +21,7 @@ from app.data_plane.orchestration.state import initial
 from app.data_plane.replay.record import Record, StoredLink, named_contents, run_ids
 from app.kernel.errors import DefectError, PermanentError
 from app.kernel.facts import (
+    AnswerRejected,
     AnyFact,
     DecisionMade,
     ModelAnswered,
@@ -260,39 +261,48 @@ def _reread_answers(record: Record, release: Release, reading: _Reading) -> None
     """(d) Each answer, read again, gives the recorded proposal, or the recorded refusal."""
     called = run_ids(record.orchestration_id, _facts(reading.chain))
     for run, chain in reading.runs.items():
-        answers = [item.fact for item in chain if isinstance(item.fact, ModelAnswered)]
-        ends = [item for item in chain if isinstance(item.fact, (ProposalMade, RunFailed))]
-        if not answers or not ends:
-            continue
-        body = record.contents.get(answers[-1].answer_digest)
-        if body is None:
-            raise _FoundError(_place(ends[0]), "the answer that it rests on is not in the payload store")
         stage = release.template.stage(called[run][0])
-        difference = _read_again(ends[0], body.decode("utf-8", "replace"), stage)
-        if difference is not None and _parser(ends[0].fact) == PARSER:
-            raise difference
-        if difference is not None:
-            reading.drift.append(f"{difference.difference} (read by {_parser(ends[0].fact)}, now {PARSER})")
+        for answer, read in _interpreted(chain):
+            body = record.contents.get(answer.answer_digest)
+            if body is None:
+                raise _FoundError(_place(read), "the answer that it rests on is not in the payload store")
+            difference = _read_again(read, body.decode("utf-8", "replace"), stage)
+            if difference is not None and _parser(read.fact) == PARSER:
+                raise difference
+            if difference is not None:
+                was = _parser(read.fact)
+                reading.drift.append(f"{difference.difference} (read by {was}, now {PARSER})")
 
 
-def _read_again(end: Recorded, text: str, stage: Stage) -> _FoundError | None:
-    read = read_answer(text, stage.proposal)
-    if isinstance(end.fact, ProposalMade):
-        if not isinstance(read, Proposal):
-            return _FoundError(_place(end), f"the answer gives no proposal: {read}")
-        if read.digest != end.fact.proposal_digest:
-            return _FoundError(_place(end), "the answer gives another proposal")
-    elif (
-        isinstance(end.fact, RunFailed)
-        and end.fact.failure == "invalid_answer"
-        and isinstance(read, Proposal)
-    ):
-        return _FoundError(_place(end), "the answer gives a proposal, and was refused")
+def _interpreted(chain: Sequence[Recorded]) -> Iterator[tuple[ModelAnswered, Recorded]]:
+    """Each answer that was interpreted, with the fact that says what it was found to be."""
+    answers: dict[int, ModelAnswered] = {}
+    for item in chain:
+        match item.fact:
+            case ModelAnswered():
+                answers[item.fact.position] = item.fact
+            case AnswerRejected(position=position) if position in answers:
+                yield answers.pop(position), item
+            case ProposalMade() | RunFailed() if answers:
+                # Of the answers that are left, the last is what the run ended with.
+                yield answers[max(answers)], item
+
+
+def _read_again(read: Recorded, text: str, stage: Stage) -> _FoundError | None:
+    again = read_answer(text, stage.proposal)
+    match read.fact:
+        case ProposalMade(proposal_digest=digest):
+            if not isinstance(again, Proposal):
+                return _FoundError(_place(read), f"the answer gives no proposal: {again}")
+            if again.digest != digest:
+                return _FoundError(_place(read), "the answer gives another proposal")
+        case AnswerRejected() | RunFailed(failure="invalid_answer") if isinstance(again, Proposal):
+            return _FoundError(_place(read), "the answer gives a proposal, and was refused")
     return None
 
 
 def _parser(fact: AnyFact) -> str:
-    return fact.parser if isinstance(fact, (ProposalMade, RunFailed)) else ""
+    return fact.parser if isinstance(fact, (ProposalMade, AnswerRejected, RunFailed)) else ""
 
 
 def _unlike(recorded: AnyFact, expected: AnyFact) -> str:

@@ -1,0 +1,80 @@
+"""The way of a run in plain sentences: whom it asked, what came back, and why it turned to somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.data_plane.budgets.reservations import NANO_USD
+from app.kernel.facts import (
+    AnswerRejected,
+    AnyFact,
+    BudgetRefused,
+    ModelAnswered,
+    ModelFailed,
+    ProposalMade,
+    ProviderHop,
+    RunFailed,
+    StepLapsed,
+)
+
+_REASONS = {
+    "breaker_open": "the breaker is open",
+    "out_of_budget": "a budget has no room for it",
+    "invalid_answer": "no answer was a proposal",
+}
+
+
+def tell_run(facts: Iterable[AnyFact]) -> tuple[str, ...]:
+    """One sentence for each fact that says something about the way."""
+    return tuple(sentence for fact in facts if (sentence := _tell(fact)))
+
+
+def _tell(fact: AnyFact) -> str:
+    match fact:
+        case ModelAnswered():
+            return (
+                f"{fact.provider} ({fact.model}) answered in {fact.duration_ms} ms:"
+                f" {fact.input_tokens} + {fact.output_tokens} tokens{money(fact.nano_usd)}."
+            )
+        case ModelFailed():
+            presumed = f"; {fact.tokens} tokens{money(fact.nano_usd)} are presumed" if fact.presumed else ""
+            return f"{fact.provider} gave no answer: {fact.code}{presumed}."
+        case AnswerRejected():
+            where = f" at {fact.path}" if fact.path else ""
+            return f"The answer of {fact.provider} is no proposal{where}: {fact.reason}."
+        case BudgetRefused():
+            return (
+                f"{fact.provider} was not asked: of {fact.limit} {fact.unit} for the {fact.level},"
+                f" {fact.taken} are taken, and up to {fact.asked} were needed."
+            )
+        case ProviderHop(reason="slow"):
+            return f"{fact.to} was asked beside {fact.left}, which was slow."
+        case ProviderHop():
+            to = f"{fact.to} was turned to" if fact.to else "nobody was left to be asked"
+            return f"{fact.left} was left, as {_REASONS.get(fact.reason, f'it gave no answer ({fact.reason})')}: {to}."
+        case StepLapsed():
+            return f"A worker was lost on it, number {fact.lapses}."
+        case ProposalMade(repairs=repairs) if repairs:
+            return f"The answer was repaired: {', '.join(repairs)}."
+        case RunFailed():
+            return f"It ended without a proposal: {fact.failure}."
+    return ""
+
+
+def money(nano_usd: int) -> str:
+    """`` for $0.000123``; nothing where it is free."""
+    return f" for ${nano_usd / NANO_USD:.6f}" if nano_usd else ""
+
+
+def total(facts: Iterable[AnyFact]) -> tuple[int, int]:
+    """What the run cost: tokens, and billionths of a US dollar; what is presumed counts."""
+    tokens = nano_usd = 0
+    for fact in facts:
+        match fact:
+            case ModelAnswered():
+                tokens += fact.input_tokens + fact.output_tokens
+                nano_usd += fact.nano_usd
+            case ModelFailed():
+                tokens += fact.tokens
+                nano_usd += fact.nano_usd
+    return tokens, nano_usd
