@@ -116,6 +116,12 @@ class PostgresqlBatch:
         facts = self._connection.execute(
             "DELETE FROM journal WHERE chain_id = ANY(%s::text[])", [removed.chain_ids]
         ).rowcount
+        # What they spent stands in their facts; only tenants' lines outlive them.
+        for table, column in (("budget_lines", "account_id"), ("reservations", "step_id")):
+            self._connection.execute(
+                f"DELETE FROM {table} WHERE {column} = ANY(%s::text[])",  # noqa: S608 - of the names above
+                [removed.chain_ids],
+            )
         if (facts, counts) != (removed.facts, {table: removed.rows[table] for table in _ROWS}):
             raise WrittenMeanwhileError(
                 "Something was recorded of orchestrations that were being removed; nothing of the batch was removed.",

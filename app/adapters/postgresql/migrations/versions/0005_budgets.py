@@ -39,7 +39,8 @@ CREATE TABLE reservations (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE reservations IS
     'Ids and numbers alone, and so without row-level security: the reconciler looks for those of ended leases.';
-CREATE INDEX reservations_held ON reservations (step_id) WHERE state <> 'presumed';
+CREATE INDEX reservations_by_step ON reservations (step_id);
+CREATE INDEX reservations_held ON reservations (reservation_id) WHERE state <> 'presumed';
 """
 
 _ROLES = """
