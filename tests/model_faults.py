@@ -106,6 +106,7 @@ class FaultyModels:
 
     choose: Callable[[Asked], Behaviour]
     say: Callable[[Asked], str]
+    pause_seconds: float = 0.0
     host: str = ""
     history: list[Asked] = field(default_factory=list)
     connections: int = 0
@@ -161,6 +162,7 @@ class _Answering:
     writer: asyncio.StreamWriter
 
     async def answer(self) -> None:
+        await asyncio.sleep(self.models.pause_seconds)
         match self.asked.behaviour:
             case "hangs":
                 await self._hangs()
@@ -310,15 +312,19 @@ class _Answering:
 def faulty_models(
     choose: Callable[[Asked], Behaviour] | Behaviour = "answers",
     say: Callable[[Asked], str] | str = '{"answer": 42}',
+    pause_seconds: float = 0.0,
 ) -> Iterator[FaultyModels]:
     """Serve until the block ends.
 
     Args:
         choose: what becomes of each request.
         say: the model's text, where it answers with one.
+        pause_seconds: how long it takes before anything comes of a request.
     """
     models = FaultyModels(
-        choose if callable(choose) else lambda _: choose, say if callable(say) else lambda _: say
+        choose if callable(choose) else lambda _: choose,
+        say if callable(say) else lambda _: say,
+        pause_seconds,
     )
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(asyncio.start_server(models.serve, "127.0.0.1", 0))

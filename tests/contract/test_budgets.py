@@ -46,6 +46,19 @@ class Kept:
     budgets: Budgets
     read: Callable[[], dict[Key, Line]]
     end_leases: Callable[[], None]
+    step: tuple[str, int] = ("none", 0)
+    """One that somebody holds, with its fence: what is reserved for it stands."""
+
+    def __post_init__(self) -> None:
+        (one,) = accept(self.store, accepted_event("1"))
+        (claim,) = self.store.claim(Queue.ORCHESTRATION, limit=1, worker="w", step_ids=[advance_id(one)])
+        self.step = claim.step_id, claim.fence
+
+    def wanted(self, number: int, *accounts: Account) -> Wanted:
+        return wanted(number, *accounts, step=self.step)
+
+    def reserve(self, *numbers: int) -> list[Refusal | None]:
+        return self.budgets.reserve([self.wanted(number) for number in numbers])
 
     def line(self, account: str, unit: Unit = "tokens") -> Line:
         return self.read()[account, unit]
@@ -91,51 +104,44 @@ def wanted(
     return Wanted(f"res_{number}", "demo", *step, worst, accounts or (account("demo/2026"),))
 
 
-def leased(kept: Kept) -> tuple[str, int]:
-    """A step that somebody holds, with its fence."""
-    (one,) = accept(kept.store, accepted_event("1"))
-    (claim,) = kept.store.claim(Queue.ORCHESTRATION, limit=1, worker="w", step_ids=[advance_id(one)])
-    return claim.step_id, claim.fence
-
-
 class TestReserving:
     """The worst case has to fit before a question is asked."""
 
     def test_what_fits_is_reserved_and_what_does_not_is_told_by_its_numbers(self, kept: Kept) -> None:
-        verdicts = kept.budgets.reserve([wanted(1), wanted(2), wanted(3)])
+        verdicts = kept.reserve(1, 2, 3)
         assert verdicts == [None, None, Refusal("tenant", "tokens", 250, 200, 100)]
         assert kept.line("demo/2026") == Line(250, reserved=200)
 
     def test_it_is_reserved_at_every_level_or_at_none(self, kept: Kept) -> None:
         wide, narrow = account("wide", tokens=1000, calls=9), account("narrow", "run", tokens=150)
-        assert kept.budgets.reserve([wanted(1, wide, narrow)]) == [None]
-        refused = kept.budgets.reserve([wanted(2, wide, narrow)])
+        assert kept.budgets.reserve([kept.wanted(1, wide, narrow)]) == [None]
+        refused = kept.budgets.reserve([kept.wanted(2, wide, narrow)])
         assert refused == [Refusal("run", "tokens", 150, 100, 100)]
         assert (kept.line("wide").reserved, kept.line("wide", "calls").reserved) == (100, 1)
 
     @pytest.mark.parametrize("unit", ["tokens", "nano_usd", "calls", "milliseconds"])
     def test_every_unit_has_a_limit_of_its_own(self, kept: Kept, unit: Unit) -> None:
         only = account("only", **{unit: WORST.of(unit)})
-        assert kept.budgets.reserve([wanted(1, only)]) == [None]
-        (refusal,) = kept.budgets.reserve([wanted(2, only)])
+        assert kept.budgets.reserve([kept.wanted(1, only)]) == [None]
+        (refusal,) = kept.budgets.reserve([kept.wanted(2, only)])
         assert refusal is not None
         assert (refusal.unit, refusal.taken) == (unit, WORST.of(unit))
 
     def test_the_same_reservation_twice_is_one(self, kept: Kept) -> None:
         """Its first commit may not have been heard of."""
-        assert kept.budgets.reserve([wanted(1)]) == [None]
-        assert kept.budgets.reserve([wanted(1), wanted(2)]) == [None, None]
+        assert kept.reserve(1) == [None]
+        assert kept.reserve(1, 2) == [None, None]
         assert kept.line("demo/2026").reserved == 200
 
     def test_a_limit_that_was_lowered_counts_from_the_next_question_on(self, kept: Kept) -> None:
-        assert kept.budgets.reserve([wanted(1)]) == [None]
-        (refusal,) = kept.budgets.reserve([wanted(2, account("demo/2026", tokens=150))])
+        assert kept.reserve(1) == [None]
+        (refusal,) = kept.budgets.reserve([kept.wanted(2, account("demo/2026", tokens=150))])
         assert refusal == Refusal("tenant", "tokens", 150, 100, 100)
 
     def test_many_at_once_overspend_nothing_together(self, kept: Kept) -> None:
         """Each on a connection of its own."""
         with ThreadPoolExecutor(8) as pool:
-            verdicts = list(pool.map(lambda number: kept.budgets.reserve([wanted(number)])[0], range(16)))
+            verdicts = list(pool.map(lambda number: kept.reserve(number)[0], range(16)))
         assert sum(verdict is None for verdict in verdicts) == 2
         assert kept.line("demo/2026").reserved == 200
 
@@ -144,23 +150,23 @@ class TestSettling:
     """What a question did cost takes the place of what it held."""
 
     def test_the_rest_of_the_worst_case_is_free_again(self, kept: Kept) -> None:
-        kept.budgets.reserve([wanted(1)])
+        kept.reserve(1)
         kept.settle(Settlement("res_1", Amounts(tokens=30)))
         assert kept.line("demo/2026") == Line(250, spent=30)
 
     def test_it_is_settled_once_however_often_it_is_told(self, kept: Kept) -> None:
-        kept.budgets.reserve([wanted(1)])
+        kept.reserve(1)
         for _ in range(2):
             kept.settle(Settlement("res_1", Amounts(tokens=30)))
         assert kept.line("demo/2026") == Line(250, spent=30)
 
     def test_a_cost_that_nobody_knows_is_presumed_at_its_worst(self, kept: Kept) -> None:
-        kept.budgets.reserve([wanted(1)])
+        kept.reserve(1)
         kept.settle(Settlement("res_1", WORST, presumed=True))
         assert kept.line("demo/2026") == Line(250, presumed=100)
 
     def test_a_late_word_corrects_what_was_presumed(self, kept: Kept) -> None:
-        kept.budgets.reserve([wanted(1)])
+        kept.reserve(1)
         kept.settle(Settlement("res_1", WORST, presumed=True))
         kept.settle(Settlement("res_1", Amounts(tokens=30)))
         assert kept.line("demo/2026") == Line(250, spent=30)
@@ -170,22 +176,29 @@ class TestLostLeases:
     """What a dead worker held is back with its lease, unless it may have been billed."""
 
     def test_what_was_never_sent_returns(self, kept: Kept) -> None:
-        kept.budgets.reserve([wanted(1, step=leased(kept))])
+        kept.reserve(1)
         assert kept.budgets.return_lost() == 0, "its lease holds"
         kept.end_leases()
         assert kept.budgets.return_lost() == 1
         assert kept.line("demo/2026") == Line(250)
 
     def test_what_was_being_sent_is_presumed_to_be_spent(self, kept: Kept) -> None:
-        kept.budgets.reserve([wanted(1, step=leased(kept))])
+        kept.reserve(1)
         assert kept.budgets.sending(["res_1"]) == {"res_1"}
         kept.end_leases()
         assert kept.budgets.return_lost() == 1
         assert kept.budgets.return_lost() == 0
         assert kept.line("demo/2026") == Line(250, presumed=100)
 
+    def test_nothing_is_refused_for_what_an_ended_lease_still_holds(self, kept: Kept) -> None:
+        """The run that takes up a dead worker's step must not find its own budget taken by the dead."""
+        kept.reserve(1, 2)
+        kept.end_leases()
+        assert kept.reserve(3, 4, 5)[:2] == [None, None]
+        assert kept.line("demo/2026").reserved == 200
+
     def test_a_reservation_that_returned_must_not_be_sent(self, kept: Kept) -> None:
-        kept.budgets.reserve([wanted(1, step=leased(kept))])
+        kept.reserve(1)
         kept.end_leases()
         kept.budgets.return_lost()
         assert kept.budgets.sending(["res_1", "res_never"]) == set()

@@ -31,18 +31,27 @@ class MemoryBudgets:
     def reserve(self, wanted: Sequence[Wanted]) -> list[Refusal | None]:
         """Reserve each at all of its accounts or at none; in order, the reason of those that do not fit."""
         with self._lock:
-            for one in wanted:
-                for account in one.accounts:
-                    for unit, limit in account.limits.items():
-                        before = self._lines.get((account.account_id, unit), Line(limit))
-                        self._lines[account.account_id, unit] = replace(before, limit=limit)
-            fresh = [one for one in wanted if one.reservation_id not in self._held]
-            verdicts, self._lines = judge(self._lines, fresh)
-            refusals = {one.reservation_id: verdict for one, verdict in zip(fresh, verdicts, strict=True)}
-            for one in fresh:
-                if refusals[one.reservation_id] is None:
-                    self._held[one.reservation_id] = _Held(one)
-            return [refusals.get(one.reservation_id) for one in wanted]
+            verdicts = self._reserve(wanted)
+            refused = [place for place, verdict in enumerate(verdicts) if verdict is not None]
+            if refused and self.return_lost():
+                again = self._reserve([wanted[place] for place in refused])
+                for place, verdict in zip(refused, again, strict=True):
+                    verdicts[place] = verdict
+            return verdicts
+
+    def _reserve(self, wanted: Sequence[Wanted]) -> list[Refusal | None]:
+        for one in wanted:
+            for account in one.accounts:
+                for unit, limit in account.limits.items():
+                    before = self._lines.get((account.account_id, unit), Line(limit))
+                    self._lines[account.account_id, unit] = replace(before, limit=limit)
+        fresh = [one for one in wanted if one.reservation_id not in self._held]
+        verdicts, self._lines = judge(self._lines, fresh)
+        refusals = {one.reservation_id: verdict for one, verdict in zip(fresh, verdicts, strict=True)}
+        for one in fresh:
+            if refusals[one.reservation_id] is None:
+                self._held[one.reservation_id] = _Held(one)
+        return [refusals.get(one.reservation_id) for one in wanted]
 
     def sending(self, reservation_ids: Sequence[str]) -> set[str]:
         """Those that still stand, marked as being sent."""

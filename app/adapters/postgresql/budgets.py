@@ -109,8 +109,18 @@ class PostgresqlBudgets:
     def reserve(self, wanted: Sequence[Wanted]) -> list[Refusal | None]:
         """Reserve each at all of its accounts or at none; in order, the reason of those that do not fit.
 
-        One that was reserved before, by a call whose commit was not heard of, is reserved once.
+        One that was reserved before, by a call whose commit was not heard of, is reserved once. Before one is refused,
+        what ended leases still hold is returned.
         """
+        verdicts = self._reserve(wanted)
+        refused = [place for place, verdict in enumerate(verdicts) if verdict is not None]
+        if refused and self.return_lost():
+            again = self._reserve([wanted[place] for place in refused])
+            for place, verdict in zip(refused, again, strict=True):
+                verdicts[place] = verdict
+        return verdicts
+
+    def _reserve(self, wanted: Sequence[Wanted]) -> list[Refusal | None]:
         if not wanted:
             return []
         with self._database.transaction([one.tenant_id for one in wanted]) as connection:

@@ -97,7 +97,10 @@ class Budgets(Protocol):
     """Where reservations are kept, atomically over all processes. Settlements are kept by ``Store.commit``."""
 
     def reserve(self, wanted: Sequence[Wanted]) -> list[Refusal | None]:
-        """Reserve each at all of its accounts or at none; in order, the reason of those that do not fit."""
+        """Reserve each at all of its accounts or at none; in order, the reason of those that do not fit.
+
+        Nothing is refused for what an ended lease still holds.
+        """
         ...
 
     def sending(self, reservation_ids: Sequence[str]) -> set[str]:
