@@ -1,4 +1,4 @@
-"""The names of spans and attributes, in one place: the GenAI conventions are still changing.
+"""The names of spans, metrics and attributes, in one place: the GenAI conventions are still changing.
 
 They follow OpenTelemetry's semantic conventions where those have a name. Content (prompts, answers,
 arguments) is never an attribute; digests are.
@@ -46,6 +46,14 @@ EVENT_PROVIDER_HOP: Final = "interlock.provider.hop"
 HOP_LEFT: Final = "interlock.provider.left"
 HOP_TO: Final = "interlock.provider.to"
 HOP_REASON: Final = "interlock.provider.hop.reason"
+METRIC_BREAKER_CHANGES: Final = "interlock.breaker.changes"
+METRIC_BREAKER_REFUSALS: Final = "interlock.breaker.refusals"
+METRIC_PROVIDER_HOPS: Final = "interlock.provider.hops"
+PROVIDER: Final = "provider"
+MODEL: Final = "model"
+TO: Final = "to"
+LEFT: Final = "left"
+REASON: Final = "reason"
 
 GEN_AI_OPERATION: Final = "gen_ai.operation.name"
 GEN_AI_AGENT: Final = "gen_ai.agent.name"
