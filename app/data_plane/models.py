@@ -106,7 +106,9 @@ class Admission:
     probe: bool = False
     """It is the one that a half-open breaker tries."""
     token: str = ""
-    """Of a probe, so that its answer is known as its own."""
+    """Of the breaker's state when it was admitted, so that what comes of it too late is known as such."""
+    reason: str = ""
+    """Why not: ``open``, ``half-open`` (another question probes), or ``forced_open`` by an operator."""
 
 
 Told = Literal["answered", "failed", "neither"]
