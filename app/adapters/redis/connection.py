@@ -12,12 +12,12 @@ from redis.retry import Retry
 SOCKET_SECONDS = 2.0
 
 
-def connect(url: str, *, most_connections: int = 32) -> redis.Redis:
-    """A client without hidden retries: what fails, fails within ``SOCKET_SECONDS``."""
+def connect(url: str, *, most_connections: int = 32, socket_seconds: float = SOCKET_SECONDS) -> redis.Redis:
+    """A client without hidden retries: what fails, fails within ``socket_seconds``."""
     return redis.Redis.from_url(
         url,
-        socket_timeout=SOCKET_SECONDS,
-        socket_connect_timeout=SOCKET_SECONDS,
+        socket_timeout=socket_seconds,
+        socket_connect_timeout=socket_seconds,
         retry=Retry(NoBackoff(), 0),
         max_connections=most_connections,
         health_check_interval=30,
