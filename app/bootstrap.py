@@ -12,6 +12,7 @@ import redis
 from celery import Celery
 
 from app.adapters.anchor_file import AnchorFolder
+from app.adapters.breaker_book import BreakerBook
 from app.adapters.celery.application import Transport, create
 from app.adapters.celery.carrier import CeleryCarrier
 from app.adapters.celery.garbage_collection import collect_seldom
@@ -19,10 +20,10 @@ from app.adapters.celery.inspection_only import deny_control
 from app.adapters.celery.process_telemetry import ProcessTelemetry
 from app.adapters.celery.reporting import reporter_of
 from app.adapters.event_loop import EventLoop
-from app.adapters.memory.breakers import ClosedBreakers
 from app.adapters.opentelemetry import exporters
 from app.adapters.opentelemetry.exporters import Tracing, TracingOptions
 from app.adapters.postgresql.anchoring import PostgresqlHeads
+from app.adapters.postgresql.breakers import PostgresqlBreakers
 from app.adapters.postgresql.budgets import PostgresqlBudgets
 from app.adapters.postgresql.database import Database, Role
 from app.adapters.postgresql.liveness import Liveness
@@ -37,6 +38,7 @@ from app.adapters.postgresql.tenants import (
     TenantTargets,
 )
 from app.adapters.providers.open import PooledProviders
+from app.adapters.redis.breakers import SOCKET_SECONDS, THREADS, RedisBreakers
 from app.adapters.redis.connection import connect
 from app.adapters.redis.front_lock import RedisFrontLock
 from app.adapters.secrets import ReferencedSecrets
@@ -138,7 +140,6 @@ class Services:
         self.recorder = Recorder(self.store, self.releases, self.carrier, shortcut=settings.worker_shortcut)
         self.replays = PostgresqlReplays(self.database)
         self.budgets = PostgresqlBudgets(self.database)
-        self.breakers = ClosedBreakers()
         self.secrets = ReferencedSecrets(os.environ, settings.home)
         self.tenant_documents = TenantDocuments(self.database)
         self.tenants = TenantCredentials(self.tenant_documents, self.secrets)
@@ -197,6 +198,17 @@ class Services:
     def _questioner(self) -> Questioner:
         purse = Purse(self.budgets, PublishedBudgets(self.tenant_documents, self.clock))
         return Questioner(PooledProviders(self.secrets), self.breakers, purse, self.clock)
+
+    @property
+    def breakers(self) -> RedisBreakers:
+        """What agent runs ask before they ask a model; with a client of its own, as theirs must not wait long."""
+        return self._once("breakers", self._make_breakers)
+
+    def _make_breakers(self) -> RedisBreakers:
+        client = connect(
+            self.settings.effective_redis_url, most_connections=THREADS, socket_seconds=SOCKET_SECONDS
+        )
+        return RedisBreakers(client, BreakerBook(PostgresqlBreakers(self.database)))
 
     @property
     def aggregator(self) -> Aggregator:
@@ -262,6 +274,8 @@ class Services:
     def close(self) -> None:
         """Give back connections and threads."""
         self.event_loop.close()
+        if "breakers" in self._made:
+            self.breakers.close()
         self.watchdog.stop()
         self.liveness.stop()
         self.database.close()

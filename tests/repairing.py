@@ -16,7 +16,7 @@ from typing import cast
 
 import psycopg
 
-from app.adapters.memory.breakers import ClosedBreakers
+from app.adapters.memory.breakers import MemoryBreakers
 from app.adapters.postgresql.budgets import PostgresqlBudgets
 from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.lookups import PostgresqlLookups
@@ -165,7 +165,7 @@ class Workshop:
         )
         providers = PooledProviders(ReferencedSecrets({}, Path()))
         purse = Purse(PostgresqlBudgets(worker), NoTenantBudgets())
-        asker = Asker(Questioner(providers, ClosedBreakers(), purse, self.clock))
+        asker = Asker(Questioner(providers, MemoryBreakers(), purse, self.clock))
         self.runner = Runner(self.store, self.recorder, asker, self.carrier, batch_size=64, in_flight=64)
         self.aggregator = Aggregator(self.store, self.recorder, self.carrier, batch_size=64)
 

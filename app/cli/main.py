@@ -35,6 +35,7 @@ COMMANDS = {
     "replay": "app.cli.replay:replay",
     "replays": "app.cli.replay:replays",
     "releases": "app.cli.releases:releases",
+    "providers": "app.cli.providers:providers",
     "topology": "app.cli.topology:commands",
     "sink": "app.cli.sink:sink",
 }

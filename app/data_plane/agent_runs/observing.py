@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.kernel.facts import AnyFact, ModelAnswered, ModelAsked, ModelFailed, ProviderHop, RunFailed
-from app.telemetry import naming, tracing
+from app.telemetry import metrics, naming, tracing
 from app.telemetry.logs import get_logger
 from app.telemetry.tracing import AttributeValue, Keys
 
@@ -49,6 +49,7 @@ class Watched:
     def hopped(self, hop: ProviderHop) -> None:
         """The run turned from one provider to the next, or to its end."""
         self.hops.append((tracing.now_ns(), hop))
+        metrics.hop(hop.left, hop.to or "fallback", hop.reason)
 
 
 def final(runs: Iterable[tuple[Watched, AnyFact]]) -> None:
@@ -96,7 +97,7 @@ def _record(run: Watched, failure: str | None) -> None:
 
 
 def _event(at_ns: int, hop: ProviderHop) -> tracing.Event:
-    attributes = {naming.HOP_LEFT: hop.left, naming.HOP_TO: hop.to, naming.HOP_REASON: hop.reason}
+    attributes = {naming.LEFT: hop.left, naming.TO: hop.to, naming.REASON: hop.reason}
     return tracing.Event(at_ns, naming.EVENT_PROVIDER_HOP, attributes)
 
 

@@ -6,7 +6,7 @@ Every change lets the version before this one go on working beside the new one.
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
