@@ -18,6 +18,7 @@ from app.kernel.clock import SystemClock
 from app.kernel.facts import DeliveryInDoubt, DeliveryStarted, OrchestrationResumed
 from config import settings
 from tests.acceptance.repairs import Repairs, give_up, repairable_release, repairs
+from tests.breakers import remote
 from tests.system import RunningSystem
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "repairing.md"
@@ -26,6 +27,7 @@ COMMANDS = [
     for block in re.findall(r"^```sh\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
     for line in block.splitlines()
 ]
+PROVIDER = remote()
 
 
 @pytest.fixture
@@ -38,7 +40,12 @@ def sinks(home: Path) -> Iterator[Repairs]:
 @pytest.fixture
 def system(fresh_database: str, home: Path, sinks: Repairs) -> Iterator[RunningSystem]:
     with RunningSystem(fresh_database, home) as running:
-        running.publish(repairable_release(), sinks.documents)
+        # Beside the scripted provider that answers in it, it names one that has a breaker.
+        release = repairable_release()
+        running.publish(
+            release.model_copy(update={"providers": {**release.providers, PROVIDER.name: PROVIDER}}),
+            sinks.documents,
+        )
         running.start_workers()
         yield running
 
@@ -83,6 +90,7 @@ def test_every_command_of_the_guide_does_what_it_says(
             "SELECT dead_letter_id FROM dead_letters WHERE orchestration_id = %s", [first.orchestration_id]
         )[0][0],
         "ACTION": put_in_doubt(system, third),
+        "PROVIDER": PROVIDER.name,
     }
     monkeypatch.setenv("INTERLOCK_DATABASE_URL", system.database_url)
     monkeypatch.setenv("INTERLOCK_REDIS_URL", system.services.settings.effective_redis_url)
@@ -102,3 +110,8 @@ def test_every_command_of_the_guide_does_what_it_says(
     assert system.count_by("orchestrations", "status") == {"completed": 3}
     assert sinks.broken.applied().total() == 2, "each of the two that were replayed was applied once"
     assert len(COMMANDS) == len(told) == 16
+    assert system.rows("SELECT state FROM breaker_orders ORDER BY order_id") == [
+        ("forced_open",),
+        ("released",),
+    ]
+    assert len(COMMANDS) == len(told) == 18

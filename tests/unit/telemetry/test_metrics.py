@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from app.telemetry import metrics
 
-Points = dict[str, list[tuple[dict[str, object], int]]]
+Points = dict[str, list[tuple[dict[str, object], float]]]
 
 
 @pytest.fixture
