@@ -11,6 +11,7 @@ import pytest
 from app import bootstrap
 from app.api.application import create_application
 from config.settings import Settings
+from tests.breakers import remote
 
 KEY = "a-key-that-nobody-can-look-up-now"
 
@@ -24,6 +25,18 @@ def services(tmp_path: Path) -> bootstrap.Services:
         redis_url=f"unix://{tmp_path}/redis.sock?db=0",
     )
     return bootstrap.Services(settings, bootstrap.celery_application(settings), "interlock_api")
+
+
+def test_a_question_to_a_model_passes_its_breaker_and_is_told_of(services: bootstrap.Services) -> None:
+    """Promise: breakers are closed when neither Redis nor what operators ordered can be read; nobody is stopped."""
+
+    async def ask() -> bool:
+        admission = await services.breakers.admit(remote())
+        await services.breakers.tell(remote(), admission, "failed")
+        return admission.admitted
+
+    assert all(services.event_loop.run(ask()) for _ in range(10))
+    services.close()
 
 
 def test_an_event_is_answered_with_503_and_health_is_answered_meanwhile(services: bootstrap.Services) -> None:
