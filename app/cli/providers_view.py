@@ -63,11 +63,18 @@ def print_status(
         console.print("No release takes traffic yet, and no breaker is open or forced.")
     else:
         table = Table(
-            Column("provider", no_wrap=True), "model", "kind", "state", "failures", "since", "forced"
+            "provider",
+            "model",
+            Column("kind", overflow="fold"),
+            Column("state", no_wrap=True),
+            "failures",
+            Column("since", no_wrap=True),
         )
         for one in standings:
             table.add_row(*_cells(one))
         console.print(table)
+        for note in filter(None, map(_note, standings)):
+            console.print(note, soft_wrap=True)
     if recent:
         console.print("\n[bold]Last changes[/]")
         for entry in recent:
@@ -102,24 +109,38 @@ def print_order(console: Console, order: BreakerOrder, *, dry_run: bool) -> None
 
 
 def _cells(one: BreakerStanding) -> tuple[str, ...]:
-    order = one.order if one.order is not None and one.order.forces else None
-    forced = escape(f"{order.state} by {order.actor}: {order.reason}") if order is not None else "-"
     kind = one.kind or "in no release"
     named = (
         escape(one.breaker.provider),
         escape(one.breaker.model),
         kind if one.routed else f"{kind}, not routed",
     )
-    if not has_breaker(one):
-        return *named, "no breaker", "-", "-", forced
     found = one.reading
+    if not has_breaker(one):
+        return *named, "no breaker", "-", "-"
+    state = _state(found.state) if found is not None else "not known"
+    if one.order is not None and one.order.forces:
+        state = f"[yellow]{one.order.state}[/] ({state})"
     if found is None:
-        return *named, "not known", "-", "-", forced
-    probed = one.probed_at
-    asked = f"\nprobed from {_time(probed)} on" if probed is not None else "\nprobed now" * found.probing
-    most = f" of {one.policy.failures}" if one.policy is not None else ""
-    state = f"[{_MARK[found.state]}]{found.state}[/]{asked if found.state != 'closed' else ''}"
-    return *named, state, f"{found.failures}{most}", _time(found.since), forced
+        return *named, state, "-", "-"
+    threshold = f" of {one.policy.failures}" if one.policy is not None else ""
+    return *named, state, f"{found.failures}{threshold}", _time(found.since)
+
+
+def _note(one: BreakerStanding) -> str:
+    """Who forced it and why, or when it is probed; empty where there is nothing to say."""
+    name, found = escape(str(one.breaker)), one.reading
+    if one.order is not None and one.order.forces:
+        return f"{name}: {_said(one.order)} since {_time(one.order.at)}"
+    if one.probed_at is not None:
+        return f"{name}: the first question after {_time(one.probed_at)} probes it"
+    if found is not None and found.state == "half-open":
+        return f"{name}: {'a question probes it now' if found.probing else 'the next question probes it'}"
+    return ""
+
+
+def _said(order: BreakerOrder) -> str:
+    return f"[bold]{order.state}[/] by {escape(order.actor)}, {escape(order.reason)},"
 
 
 def _line(entry: Entry) -> str:

@@ -30,7 +30,6 @@ from tests.integration.counting_provider import CountingProvider
 
 PROCESSES, CALLERS = 4, 8
 FAILURES, OPEN_SECONDS = 20, 0.6
-MOST_BEFORE_IT_OPENS = FAILURES - 1 + PROCESSES * CALLERS
 
 
 @dataclass
@@ -40,9 +39,16 @@ class Fleet:
     provider: CountingProvider
     servers: EmbeddedServers
     database_url: str
+    callers: int
+    """In all processes together."""
     counted: list[Counter[str]] = field(default_factory=list)
     """What each process counted; known when it has ended."""
     warnings: str = ""
+
+    @property
+    def most_heard(self) -> int:
+        """How many failing questions the provider may hear of before it is left alone."""
+        return FAILURES - 1 + self.callers
 
     def state(self) -> str:
         """Of the breaker, as Redis has it."""
@@ -78,11 +84,13 @@ def servers(home: Path) -> Iterator[EmbeddedServers]:
 
 
 @contextmanager
-def fleet(servers: EmbeddedServers, database_url: str, bug: str = "") -> Iterator[Fleet]:
+def fleet(
+    servers: EmbeddedServers, database_url: str, bug: str = "", *, callers: int = CALLERS
+) -> Iterator[Fleet]:
     """Four processes that ask as they are admitted, until the block ends."""
     with CountingProvider() as provider:
-        running = Fleet(provider, servers, database_url)
-        arguments = [servers.redis_url, database_url, str(provider.port), str(CALLERS), str(FAILURES)]
+        running = Fleet(provider, servers, database_url, PROCESSES * callers)
+        arguments = [servers.redis_url, database_url, str(provider.port), str(callers), str(FAILURES)]
         command = [
             sys.executable,
             "-m",
@@ -124,7 +132,7 @@ def fail_until_it_opens(running: Fleet, *, besides: int = 0) -> float:
     would start the count anew.
     """
     running.provider.holding = True
-    callers = PROCESSES * CALLERS - besides
+    callers = running.callers - besides
     assert_eventually(lambda: running.provider.held == callers, what="a question of every caller")
     began = time.monotonic()
     running.provider.answers = False
@@ -148,15 +156,16 @@ def check_one_an_interval(probes: list[float]) -> list[float]:
     return gaps
 
 
+@pytest.mark.parametrize("callers", [1, CALLERS])
 def test_it_opens_within_its_threshold_probes_once_an_interval_and_closes_again(
-    servers: EmbeddedServers, fresh_database: str, capsys: pytest.CaptureFixture[str]
+    callers: int, servers: EmbeddedServers, fresh_database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Promise: a provider that fails is left alone by the whole fleet, and asked again when it answers."""
-    with fleet(servers, fresh_database) as running:
+    with fleet(servers, fresh_database, callers=callers) as running:
         began = fail_until_it_opens(running)
         gaps = check_one_an_interval(next_probes(running, 6))
         # Those that were held came before it began to fail.
-        heard = PROCESSES * CALLERS + running.admitted_since(began)
+        heard = running.callers + running.admitted_since(began)
         running.provider.answers = True
         answered = time.monotonic()
         assert_eventually(lambda: running.state() == "closed", what="closing")
@@ -164,13 +173,13 @@ def test_it_opens_within_its_threshold_probes_once_an_interval_and_closes_again(
         assert_eventually(lambda: running.admitted_since(answered) > 200, what="questions after it closed")
     with capsys.disabled():
         print(
-            f"\nheard until open: {heard} (threshold {FAILURES}, {PROCESSES * CALLERS} callers,"
-            f" at most {MOST_BEFORE_IT_OPENS}); gaps between probes: {min(gaps):.3f}-{max(gaps):.3f} s"
+            f"\nheard until open: {heard} (threshold {FAILURES}, {callers} callers in each of {PROCESSES} processes,"
+            f" at most {running.most_heard}); gaps between probes: {min(gaps):.3f}-{max(gaps):.3f} s"
             f" (interval {OPEN_SECONDS}); closed {closed_after:.2f} s after it answered;"
             f" longest admission {running.longest_admission()} ms;"
             f" refused {running.total('refused_open')} open, {running.total('refused_half-open')} half-open"
         )
-    assert heard <= MOST_BEFORE_IT_OPENS
+    assert heard <= running.most_heard
     # Each change is written once, by whoever made it: the opening, to and fro, and the closing.
     changes = running.changes()
     again = [("open", "half-open"), ("half-open", "open")] * (len(changes) // 2 - 1)
@@ -190,8 +199,8 @@ def answer_an_old_question(running: Fleet) -> None:
     closings = [change for change in running.changes() if change[1] == "closed"]
     assert not closings, "it closed while the provider failed"
     check_one_an_interval(probes)
-    heard = PROCESSES * CALLERS + running.admitted_since(began)
-    assert heard <= MOST_BEFORE_IT_OPENS
+    heard = running.callers + running.admitted_since(began)
+    assert heard <= running.most_heard
 
 
 def test_an_answer_to_an_old_question_does_not_close_it(
@@ -256,7 +265,7 @@ def test_when_redis_forgets_everything_it_is_closed_and_counts_on(
         client.close()
         check_one_an_interval(next_probes(running, 4)[1:])
         heard = running.admitted_since(forgot)
-    assert FAILURES - 1 <= heard <= MOST_BEFORE_IT_OPENS
+    assert FAILURES - 1 <= heard <= running.most_heard
     assert running.warnings == ""
 
 

@@ -151,7 +151,7 @@ def test_status_shows_providers_that_take_traffic_with_their_state_count_and_nex
     code, text = say("status")
     assert code == 0
     assert "no breaker" in text
-    assert "probed from" in text
+    assert "probes it" in text
     assert "acme (large)  closed -> open: 3 failures in a row" in text
 
 
@@ -184,7 +184,7 @@ def test_without_redis_status_says_so_and_still_shows_what_is_forced(
     code, text = say("status")
     assert code == 0
     assert "Redis does not answer" in text
-    assert "forced_open by alice" in text
+    assert "acme (large): forced_open by alice, they told us so, since" in text
 
 
 def test_forcing_and_releasing_are_kept_with_who_and_why(ask: Ask, say: Say, fresh_database: str) -> None:

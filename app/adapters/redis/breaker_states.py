@@ -13,9 +13,10 @@ What its own lock and its Redis storage would get wrong (1.4.1, from its source)
 - ``CircuitRedisStorage`` keeps ``opened_at`` in whole seconds of the process's own clock, so that a breaker is tried up
   to a second early, and early or late by how much two clocks differ. Here it is milliseconds of Redis's clock.
 - It reads and writes each field by itself (three round trips for a failure, eight for an opening, with races in
-  between), sets the state without looking at what it was, and logs a stack trace for each command that fails. Here each look, each outcome and
-  each move is one script; a move happens only from the turn that was read, so one process makes it and knows that it
-  did; and errors are the caller's. The fields are one hash: Redis forgets all of them or none.
+  between), sets the state without looking at what it was, and logs a stack trace for each command that fails. Here
+  each look, each outcome and each move is one script; a move happens only from the turn that was read, so one process
+  makes it and knows that it did; and errors are the caller's. The fields are one hash: Redis forgets all of them or
+  none.
 """
 
 from __future__ import annotations
