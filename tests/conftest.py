@@ -21,6 +21,16 @@ _NUMBERS = itertools.count(1)
 def home() -> Iterator[Path]:
     """A run folder of the test's own, near the root: a Unix socket's path must be short, and PostgreSQL,
     which is never root, must be let through every folder above (pytest's own are closed)."""
+    yield from _folder()
+
+
+@pytest.fixture(scope="module")
+def module_home() -> Iterator[Path]:
+    """A run folder that all tests of a module share."""
+    yield from _folder()
+
+
+def _folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="interlock-test-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -41,6 +51,17 @@ def database_url() -> Iterator[str]:
 @pytest.fixture
 def make_database(database_url: str) -> Iterator[Callable[[], str]]:
     """Makes migrated, empty databases of the test's own: copies of the session's."""
+    yield from _making(database_url)
+
+
+@pytest.fixture(scope="module")
+def module_database(database_url: str) -> Iterator[str]:
+    """A migrated, empty database that all tests of a module share."""
+    for make in _making(database_url):
+        yield make()
+
+
+def _making(database_url: str) -> Iterator[Callable[[], str]]:
     server = database_url.replace("/interlock?", "/postgres?")
     made: list[str] = []
     with psycopg.connect(server, autocommit=True) as connection:

@@ -20,7 +20,8 @@ from typing import Literal, get_args
 Behaviour = Literal[
     "answers",
     "busy",  # 429, and not for how long
-    "busy_for_7_s",  # 429 with Retry-After
+    "busy_for_30_s",  # 429 with Retry-After
+    "busy_for_1_s",
     "fails",  # 500
     "down",  # 503
     "overloaded",  # 529, as Anthropic says it
@@ -51,10 +52,18 @@ Ending = Literal["open", "answered", "closed_by_us", "closed_by_client"]
 
 OTHER_MODEL = "some-other-model-3"
 REFUSAL = "I'm sorry, but I can't help with that."
-RETRY_AFTER_SECONDS = 7
+RETRY_AFTER_SECONDS = 30
+_WAITS = {"busy_for_30_s": RETRY_AFTER_SECONDS, "busy_for_1_s": 1}
 DRIP_SECONDS = 0.02
 _LARGE = 5 * 1024 * 1024
-_STATUSES: dict[str, int] = {"busy": 429, "busy_for_7_s": 429, "fails": 500, "down": 503, "overloaded": 529}
+_STATUSES: dict[str, int] = {
+    "busy": 429,
+    "busy_for_30_s": 429,
+    "busy_for_1_s": 429,
+    "fails": 500,
+    "down": 503,
+    "overloaded": 529,
+}
 
 
 @dataclass
@@ -184,7 +193,8 @@ class _Answering:
                 await self._whole(200, self._body())
 
     async def _status(self, status: int) -> None:
-        wait = f"Retry-After: {RETRY_AFTER_SECONDS}\r\n" if self.asked.behaviour == "busy_for_7_s" else ""
+        seconds = _WAITS.get(self.asked.behaviour)
+        wait = f"Retry-After: {seconds}\r\n" if seconds is not None else ""
         error = {"type": "error", "error": {"type": "an_error", "message": f"status {status}"}}
         await self._whole(status, json.dumps(error).encode(), wait)
 

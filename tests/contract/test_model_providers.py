@@ -14,7 +14,13 @@ from app.adapters.providers.remote import MAX_ANSWER_BYTES
 from app.adapters.secrets import ReferencedSecrets
 from app.control_plane.compile import compile_release
 from app.control_plane.documents import read_documents
-from app.data_plane.models import ModelAnswer, ModelRequest, ProviderRefusedError, ProviderUnavailableError
+from app.data_plane.models import (
+    Correction,
+    ModelAnswer,
+    ModelRequest,
+    ProviderRefusedError,
+    ProviderUnavailableError,
+)
 from app.data_plane.tools import shipped_tools
 from app.kernel.errors import Fate, InterlockError
 from app.kernel.release import AnthropicProvider, OpenAICompatibleProvider, Release, RemoteProvider
@@ -63,7 +69,8 @@ EXPECTED: dict[Behaviour, str | Fails] = {
     "answers": TEXT,
     "in_parts": TEXT,
     "busy": Fails("provider_busy"),
-    "busy_for_7_s": Fails("provider_busy", wait=RETRY_AFTER_SECONDS),
+    "busy_for_30_s": Fails("provider_busy", wait=RETRY_AFTER_SECONDS),
+    "busy_for_1_s": Fails("provider_busy", wait=1),
     "fails": Fails("provider_failed"),
     "down": Fails("provider_busy"),
     "overloaded": Fails("provider_busy"),
@@ -159,6 +166,21 @@ def test_what_a_server_does_is_an_answer_or_an_error_with_its_fate(
             model = OTHER_MODEL if behaviour == "other_model" else "some-model-1"
             assert answer == ModelAnswer(expected, model, asked.input_tokens, asked.output_tokens)
         assert len(models.history) == 1, "one question is one request"
+
+
+def test_a_re_ask_shows_the_answer_and_why_it_was_none(any_release: Release, protocol: Protocol) -> None:
+    """In the order of a conversation: the data, the answer as the model's own, and what is wrong with it."""
+    correction = Correction('{"label": 7}', "label", "no such label")
+    with faulty_models("answers", TEXT) as models:
+        asking(any_release, protocol, models.url(protocol))(replace(REQUEST, correction=correction))
+        (asked,) = models.history
+    messages = asked.body["messages"]
+    assert isinstance(messages, list)
+    told = [message for message in messages if message["role"] != "system"]
+    assert [message["role"] for message in told] == ["user", "assistant", "user"]
+    assert told[1]["content"] == correction.answer
+    assert "label" in told[2]["content"]
+    assert correction.reason in told[2]["content"]
 
 
 def _check_failure(error: InterlockError, expected: Fails, models: FaultyModels) -> None:

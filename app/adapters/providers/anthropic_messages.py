@@ -11,12 +11,12 @@ from typing import Literal
 
 import anthropic
 import httpx2
-from anthropic.types import ThinkingConfigParam
+from anthropic.types import MessageParam, ThinkingConfigParam
 from pydantic import BaseModel, Field, ValidationError
 
 from app.adapters.providers.remote import MAX_TOKENS, BrokenError, RemoteModel, StatusError, timeout_of
 from app.adapters.secrets import Secrets
-from app.data_plane.agent_runs.prompts import render
+from app.data_plane.agent_runs.prompts import Message, render
 from app.data_plane.models import ModelAnswer, ModelRequest
 from app.kernel.clock import Clock
 from app.kernel.release import AnthropicProvider
@@ -76,12 +76,12 @@ class AnthropicModel(RemoteModel[anthropic.AsyncAnthropic]):
     async def _send(
         self, client: anthropic.AsyncAnthropic, request: ModelRequest, headers: Mapping[str, str]
     ) -> bytes:
-        system, user = render(request)
+        system, *others = render(request)
         try:
             response = await client.messages.with_raw_response.create(
                 model=request.model,
                 system=system.content,
-                messages=[{"role": "user", "content": user.content}],
+                messages=[_parameter(message) for message in others],
                 max_tokens=request.max_output_tokens,
                 thinking=_thinking(self._document),
                 extra_headers=headers,
@@ -105,6 +105,12 @@ class AnthropicModel(RemoteModel[anthropic.AsyncAnthropic]):
         if not blocks or answer.stop_reason == "refusal":
             raise self._no_text(tokens)
         return self._answer("".join(blocks), answer.model, tokens)
+
+
+def _parameter(message: Message) -> MessageParam:
+    if message.role == "assistant":
+        return {"role": "assistant", "content": message.content}
+    return {"role": "user", "content": message.content}
 
 
 def _thinking(document: AnthropicProvider) -> ThinkingConfigParam | anthropic.Omit:

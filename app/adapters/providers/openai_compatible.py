@@ -107,4 +107,6 @@ class OpenAICompatibleModel(RemoteModel[openai.AsyncOpenAI]):
 def _parameter(message: Message) -> ChatCompletionMessageParam:
     if message.role == "system":
         return {"role": "system", "content": message.content}
+    if message.role == "assistant":
+        return {"role": "assistant", "content": message.content}
     return {"role": "user", "content": message.content}

@@ -13,6 +13,8 @@ from app.kernel.facts import AnswerRejected, AnyFact, BudgetRefused, ModelAsked,
 SLOW = "slow"
 """The reason of a hop that leaves nobody: a second provider is asked beside the first."""
 BREAKER_OPEN = "breaker_open"
+FORCED_OPEN = "forced_open"
+"""An operator keeps its breaker open."""
 OUT_OF_BUDGET = "out_of_budget"
 INVALID_ANSWER = "invalid_answer"
 
@@ -55,7 +57,7 @@ class _Standing:
     @property
     def failed(self) -> list[str]:
         """Those that were asked and gave no answer: they may be asked a second time."""
-        others = {BREAKER_OPEN, OUT_OF_BUDGET, INVALID_ANSWER}
+        others = {BREAKER_OPEN, FORCED_OPEN, OUT_OF_BUDGET, INVALID_ANSWER}
         return [
             name for name, reason in self.ended.items() if reason not in others and name in self.questions
         ]

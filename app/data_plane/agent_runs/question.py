@@ -87,7 +87,8 @@ class Questioner:
         provider = run.state.release.providers[question.provider]
         admission = await self._admit(provider)
         if not admission.admitted:
-            return Asked(question.provider, moves.BREAKER_OPEN)
+            forced = admission.reason == moves.FORCED_OPEN
+            return Asked(question.provider, moves.FORCED_OPEN if forced else moves.BREAKER_OPEN)
         told: Told = "neither"
         try:
             under_way = await self._reserve(run, question, admission)

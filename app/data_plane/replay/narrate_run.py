@@ -19,6 +19,7 @@ from app.kernel.facts import (
 
 _REASONS = {
     "breaker_open": "the breaker is open",
+    "forced_open": "an operator keeps the breaker open",
     "out_of_budget": "a budget has no room for it",
     "invalid_answer": "no answer was a proposal",
 }
