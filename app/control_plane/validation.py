@@ -6,17 +6,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pydantic import ValidationError
-
 from app.control_plane.expressions import Members, Variables, check_expression
 from app.control_plane.problems import Problem
-from app.kernel.proposal_schema import model_of, problems
+from app.kernel.proposal_schema import fields_of, misfits, problems
 from app.kernel.release import AgentBundle, Expression, ScriptedProvider, Stage, ToolSpec, WorkflowTemplate
 from interlock.canonical import JsonValue
 
 _EVENT_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\*?|\*")
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _CORRECT = "Correct the expression."
+_FALLBACKS = ("fallback", "fallback_rule", "fallback_review")
 
 
 @dataclass
@@ -56,6 +55,7 @@ def check_template(template: WorkflowTemplate, path: str, tools: Mapping[str, To
     for stage in template.stages:
         variables = variables_of(template, tools, ancestors[stage.name])
         findings.expression(f"stages.{stage.name}.when", stage.when, variables)
+        findings.expressions(f"stages.{stage.name}.fallback_rule", stage.fallback_rule or {}, variables)
     every = variables_of(template, tools, tuple(stage.name for stage in template.stages))
     findings.expressions("decision", template.decision, every)
     decided: Variables = {**every, "decision": dict.fromkeys(template.decision)}
@@ -199,6 +199,10 @@ def _check_stage(stage: Stage, place: str, findings: Findings) -> None:
             findings.add(f"{place}.aggregation.weights.{agent}", "it is below 0", "Use 0 or more.")
     if rule.weights and rule.rule != "weighted":
         findings.add(f"{place}.aggregation.weights", f"{rule.rule!r} has no weights", "Remove them.")
+    given = [name for name in _FALLBACKS if getattr(stage, name) is not None]
+    if len(given) > 1:
+        reason = f"it has {' and '.join(given)}, and only one can answer when no proposal is valid"
+        findings.add(place, reason, f"Keep one of {', '.join(given)}.")
     unsupported = problems(stage.proposal)
     for reason in unsupported:
         findings.add(f"{place}.proposal", reason, "See app/kernel/proposal_schema.py for what is supported.")
@@ -220,17 +224,29 @@ def _check_against_proposal(stage: Stage, place: str, findings: Findings) -> Non
     reason = None if stage.fallback is None else _misfit(stage.proposal, stage.fallback)
     if reason:
         findings.add(f"{place}.fallback", reason, "Make it a valid proposal.")
+    if stage.fallback_rule is not None:
+        _check_fallback_rule(stage.fallback_rule, stage, place, findings)
+
+
+def _check_fallback_rule(
+    rule: Mapping[str, Expression], stage: Stage, place: str, findings: Findings
+) -> None:
+    """It gives every field that a proposal must have, and none that it cannot have."""
+    known = {told.name: told.required for told in fields_of(stage.proposal)}
+    for name, required in known.items():
+        if required and name not in rule:
+            reason = f"a proposal needs the field {name!r}"
+            findings.add(f"{place}.fallback_rule", reason, f"Add `{name}:` and its expression.")
+    for name in rule:
+        if name not in known:
+            remedy = f"Name one of {', '.join(sorted(known))}."
+            findings.add(f"{place}.fallback_rule.{name}", f"the proposal has no field {name!r}", remedy)
 
 
 def _misfit(schema: Mapping[str, JsonValue], proposal: Mapping[str, JsonValue]) -> str | None:
     """Why ``proposal`` does not fit ``schema``, which is a supported one."""
-    try:
-        model_of(schema).model_validate(proposal)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        message = first["msg"][0].lower() + first["msg"][1:]
-        return f"it does not fit the proposal's schema ({first['loc'][-1]}: {message})"
-    return None
+    found = misfits(schema, proposal)
+    return f"it does not fit the proposal's schema ({found[0]})" if found else None
 
 
 def _check_lookups(template: WorkflowTemplate, tools: Mapping[str, ToolSpec], findings: Findings) -> None:

@@ -2,12 +2,16 @@
 
 A proposal is one flat object: strings, numbers, booleans and lists of strings. What a schema says beyond this
 is an error at publishing, so that no keyword is ever silently ignored. Both planes read it here: the control
-plane asks for ``problems``, the data plane for ``model_of``. The words are those of JSON Schema 2020-12.
+plane asks for ``problems``, the data plane for ``model_of``, people for ``fields_of`` and ``misfits``. The words are
+those of JSON Schema 2020-12.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Literal, Self
 
@@ -67,6 +71,11 @@ class _String(_Part):
         bounds = Field(min_length=self.minLength, max_length=self.maxLength)
         return Annotated[StrictStr, bounds, AfterValidator(_storable)]
 
+    def words(self) -> tuple[str, str]:
+        if self.enum is not None:
+            return "one of", ", ".join(json.dumps(value, ensure_ascii=False) for value in self.enum)
+        return "text", _between(self.minLength, self.maxLength, " characters")
+
     @model_validator(mode="after")
     def _says_each_thing_once(self) -> Self:
         if self.enum is not None and (self.minLength, self.maxLength) != (None, None):
@@ -85,6 +94,9 @@ class _Integer(_Part):
         high = _HIGHEST if self.maximum is None else self.maximum
         return Annotated[StrictInt, Field(ge=low, le=high)]
 
+    def words(self) -> tuple[str, str]:
+        return "whole number", _between(self.minimum, self.maximum)
+
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
         _ordered("minimum", self.minimum, "maximum", self.maximum)
@@ -101,6 +113,9 @@ class _Number(_Part):
         # The whole number first: a float would round what is above 2**53.
         return Annotated[Whole, bounds] | Annotated[Fraction, bounds]
 
+    def words(self) -> tuple[str, str]:
+        return "number", _between(self.minimum, self.maximum)
+
     @model_validator(mode="after")
     def _is_ordered(self) -> Self:
         _ordered("minimum", self.minimum, "maximum", self.maximum)
@@ -113,6 +128,9 @@ class _Boolean(_Part):
     def annotation(self) -> object:
         return StrictBool
 
+    def words(self) -> tuple[str, str]:
+        return "true or false", ""
+
 
 class _Array(_Part):
     type: Literal["array"]
@@ -122,6 +140,11 @@ class _Array(_Part):
     def annotation(self) -> object:
         item = self.items.annotation()
         return Annotated[list[item], Field(max_length=self.maxItems)]  # type: ignore[valid-type]
+
+    def words(self) -> tuple[str, str]:
+        kind, allowed = self.items.words()
+        bounds = (_between(None, self.maxItems, " items"), allowed)
+        return f"list, each {kind}", "; ".join(bound for bound in bounds if bound)
 
 
 _Property = Annotated[_String | _Integer | _Number | _Boolean | _Array, Field(discriminator="type")]
@@ -168,6 +191,78 @@ def model_of(schema: JsonObject) -> type[BaseModel]:
         raise UnsupportedSchemaError(
             f"The schema is not JSON: {error}.", "Write it as plain JSON."
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class FieldTold:
+    """One field of a proposal in plain words."""
+
+    name: str
+    type: str
+    allowed: str
+    """Which values, as far as the schema says so; else empty."""
+    required: bool
+    description: str
+
+
+def fields_of(schema: JsonObject) -> tuple[FieldTold, ...]:
+    """What a proposal consists of, for a person who has to write one: first what must be there.
+
+    ``schema`` is a supported one.
+    """
+    parsed = _Schema.model_validate_json(canonical_bytes(schema))
+    found = [
+        FieldTold(name, *part.words(), name in parsed.required, part.description or part.title)
+        for name, part in parsed.properties.items()
+    ]
+    return tuple(sorted(found, key=lambda told: not told.required))
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Why a value is no proposal, at one of its fields."""
+
+    path: str
+    """``labels.2`` for the third entry of a list."""
+    reason: str
+
+    @property
+    def field(self) -> str:
+        """The field that it is about."""
+        return self.path.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def misfits(schema: JsonObject, value: JsonObject) -> tuple[Misfit, ...]:
+    """Why ``value`` does not fit ``schema``, which is a supported one; empty when it does.
+
+    The reasons are the validator's words, for people. What is recorded names the fields alone: those words may change
+    with the library's version.
+    """
+    try:
+        model_of(schema).model_validate(value)
+    except ValidationError as error:
+        # A number fails as a whole one and as a fraction: what is said last, of the fraction, says what is wrong.
+        found = {
+            _path(problem["loc"]): problem["msg"][0].lower() + problem["msg"][1:]
+            for problem in error.errors(include_url=False, include_input=False, include_context=False)
+        }
+        return tuple(Misfit(path, reason) for path, reason in found.items())
+    return ()
+
+
+def _path(location: Sequence[int | str]) -> str:
+    return ".".join([str(location[0]), *(str(part) for part in location[1:] if isinstance(part, int))])
+
+
+def _between(low: float | None, high: float | None, unit: str = "") -> str:
+    if low is not None and high is not None:
+        return f"{low} to {high}{unit}"
+    if low is not None:
+        return f"{low}{unit} or more"
+    return f"at most {high}{unit}" if high is not None else ""
 
 
 @lru_cache(maxsize=512)

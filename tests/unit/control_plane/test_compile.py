@@ -23,6 +23,7 @@ V = TypeVar("V")
 
 ROOT = Path(__file__).parents[3]
 WORKFLOW = "workflows/issue-triage/1/workflow.yaml"
+RISK_FALLBACK = "    fallback: {risk: medium, why: No agent could judge the change.}\n"
 
 
 def digest_of(folder: Path, workflow: str = "issue-triage") -> str:
@@ -185,6 +186,15 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
     (WORKFLOW, "rule: majority, over: [label]", "rule: majority", "stages.classify.aggregation.over", "none is named"),
     (WORKFLOW, "needs_answer: {type: boolean}", "needs_answer: {type: object}", "stages.classify.proposal", "needs_answer"),
     (WORKFLOW, "fallback: {risk: medium", "fallback: {risk: huge", "stages.risk.fallback", "does not fit"),
+    (WORKFLOW, RISK_FALLBACK, RISK_FALLBACK + "    fallback_review: {}\n", "stages.risk", "fallback and fallback_review"),
+    (WORKFLOW, RISK_FALLBACK, "    fallback_review: {}\n    fallback_rule: {risk: '\"low\"', why: '\"?\"'}\n", "stages.risk", "fallback_rule and fallback_review"),
+    (WORKFLOW, RISK_FALLBACK, "    fallback_review: {expires_seconds: 0}\n", "stages.2.fallback_review.expires_seconds", "greater than 0"),
+    (WORKFLOW, RISK_FALLBACK, "    fallback_rule: {risk: stages.next_step.step, why: '\"?\"'}\n", "stages.risk.fallback_rule.risk", "stages.next_step, which is not there"),
+    (WORKFLOW, RISK_FALLBACK, "    fallback_rule: {risk: stages.risk.risk, why: '\"?\"'}\n", "stages.risk.fallback_rule.risk", "stages.risk, which is not there"),
+    (WORKFLOW, RISK_FALLBACK, "    fallback_rule: {risk: stages.classify.colour, why: '\"?\"'}\n", "stages.risk.fallback_rule.risk", "stages.classify.colour, which is not there"),
+    (WORKFLOW, RISK_FALLBACK, "    fallback_rule: {risk: decision.label, why: '\"?\"'}\n", "stages.risk.fallback_rule.risk", "unknown variable 'decision'"),
+    (WORKFLOW, RISK_FALLBACK, "    fallback_rule: {risk: '\"low\"'}\n", "stages.risk.fallback_rule", "needs the field 'why'"),
+    (WORKFLOW, RISK_FALLBACK, "    fallback_rule: {risk: '\"low\"', why: '\"?\"', who: '\"?\"'}\n", "stages.risk.fallback_rule.who", "no field 'who'"),
     (WORKFLOW, "{name: pager, honours_keys: true}", '{name: pager, probe_path: "/keys/{id}/{key}"}', "targets.pager.probe_path", "only {key} is known"),
     (WORKFLOW, "{name: pager, honours_keys: true}", '{name: pager, probe_path: "/keys/{key}/{key}"}', "targets.pager.probe_path", "once"),
     (WORKFLOW, "{name: pager, honours_keys: true}", '{name: pager, probe_path: "/keys#{key}"}', "targets.pager.probe_path", "fragment"),
@@ -215,6 +225,20 @@ def test_a_broken_document_is_refused_with_its_path_and_field(
     assert matching, [str(problem) for problem in found]
     assert file.startswith(matching[0].path)
     assert all(problem.remedy for problem in found)
+
+
+@pytest.mark.parametrize(
+    "fallback",
+    [
+        "fallback_review: {expires_seconds: 3600}",
+        'fallback_rule: {risk: \'stages.classify.priority == "p1" ? "high" : "low"\', why: \'"by rule"\'}',
+    ],
+)
+def test_a_rule_or_a_person_may_answer_in_place_of_a_safe_default(folder: Path, fallback: str) -> None:
+    """Each fallback is a part of what decides: another one, another digest."""
+    before = digest_of(folder)
+    replace(folder, WORKFLOW, RISK_FALLBACK, f"    {fallback}\n")
+    assert digest_of(folder) != before
 
 
 def test_the_problems_of_all_workflows_are_told_together(folder: Path) -> None:
