@@ -46,7 +46,9 @@ class InvalidChoiceError(PermanentError):
 
 @runs.command("list")
 def list_runs(
-    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", "--status", help="Only those in this state, such as in_review.")
+    ] = None,
     workflow: Annotated[str | None, typer.Option(help="Only those of this workflow.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only those of this tenant.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 20,

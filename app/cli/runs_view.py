@@ -22,7 +22,13 @@ from app.kernel.clock import to_text
 SHOWN_OF_AN_ID = 16
 """Characters; every command takes the beginning of an id."""
 
-_MARK = {"completed": "green", "failed": "red", "dead_lettered": "red", "cancelled": "yellow"}
+_MARK = {
+    "in_review": "yellow",
+    "completed": "green",
+    "failed": "red",
+    "dead_lettered": "red",
+    "cancelled": "yellow",
+}
 
 
 def row_as_json(row: RunRow) -> dict[str, object]:
@@ -121,11 +127,15 @@ def _print_stage(console: Console, stage: StageTold) -> None:
             f"  Stage {stage.name} was skipped: {words} ({escape(stage.condition)})", soft_wrap=True
         )
         return
-    if stage.status != "decided":
+    if stage.status == "in_review":
+        console.print(f"  Stage {stage.name} waits for a person to complete it: no proposal was valid.")
+    elif stage.status != "decided":
         console.print(f"  Stage {stage.name} is {stage.status}.")
         return
-    who = f"{stage.winner}'s proposal won" if stage.winner else "no proposal was valid, the fallback answered"
-    console.print(f"  Stage {stage.name}, by {stage.rule}: {who}; {escape(stage.why)}", soft_wrap=True)
+    else:
+        who = f"{stage.winner}'s proposal won" if stage.winner else f"no proposal was valid, {stage.answered}"
+        words = f"  Stage {stage.name}, by {stage.rule}: {escape(who)}; {escape(stage.why)}"
+        console.print(words, soft_wrap=True)
     for voice in stage.voices:
         said = json_text.dumps(voice.proposal, ensure_ascii=False) if not voice.failure else voice.failure
         vote = f" [weight {voice.weight}]" if voice.weight != 1 and not voice.failure else ""

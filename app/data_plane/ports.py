@@ -185,7 +185,7 @@ class Change:
     """With ``retry``: this claim came to nothing, and counts towards giving up."""
     withdraw: tuple[str, ...] = ()
     """Open steps that are over without being done, as those of a cancelled orchestration."""
-    status: Literal["running", "waiting_for_release"] = "running"
+    status: Literal["running", "waiting_for_release", "in_review"] = "running"
     """What the orchestration is shown as while it is not closed."""
 
 

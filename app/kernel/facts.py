@@ -164,6 +164,23 @@ class OrchestrationResumed(BaseFact):
     reason_digest: str
 
 
+class ReviewResolved(BaseFact):
+    """A person completed a stage whose agents gave no valid proposal."""
+
+    kind: Literal["review_resolved"] = "review_resolved"
+    stage: str
+    outcome_digest: str
+    actor: str
+    reason_digest: str
+
+
+class ReviewExpired(BaseFact):
+    """Nobody completed the stage in time."""
+
+    kind: Literal["review_expired"] = "review_expired"
+    stage: str
+
+
 class CancelRequested(BaseFact):
     """A person asked to end the orchestration; what is unsent stays unsent."""
 
@@ -211,6 +228,15 @@ class StageSkipped(BaseFact):
     reason: str
 
 
+class ReviewRequested(BaseFact):
+    """No proposal was valid, and the stage's fallback is a person: the orchestration waits for one."""
+
+    kind: Literal["review_requested"] = "review_requested"
+    outside: ClassVar[bool] = False
+    stage: str
+    expires_seconds: float
+
+
 class StageDecided(BaseFact):
     """A stage's proposals were aggregated."""
 
@@ -224,6 +250,8 @@ class StageDecided(BaseFact):
     degraded: bool
     outcome_digest: str
     votes_digest: str
+    fallback: Literal["", "rule", "review"] = Field(default="", exclude_if=lambda value: not value)
+    """Which fallback answered when nobody won; empty for the safe default."""
 
 
 class DecisionMade(BaseFact):
@@ -287,12 +315,15 @@ Fact = Annotated[
     | DeliveryInDoubt
     | DeliveryProbed
     | ActionSettled
+    | ReviewResolved
+    | ReviewExpired
     | OrchestrationResumed
     | CancelRequested
     | StepGaveUp
     | StepLapsed
     | StageStarted
     | StageSkipped
+    | ReviewRequested
     | StageDecided
     | DecisionMade
     | ActionAuthorised

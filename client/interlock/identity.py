@@ -39,6 +39,11 @@ def aggregation_id(orchestration: str, stage: str) -> str:
     return _derive("agg", [orchestration, stage])
 
 
+def review_id(orchestration: str, stage: str) -> str:
+    """The step that ends a stage's wait for a person."""
+    return _derive("rev", [orchestration, stage])
+
+
 def action_id(orchestration: str, name: str, position: int) -> str:
     """One action of an orchestration's decision; also the step that delivers it."""
     return _derive("act", [orchestration, name, position])

@@ -148,6 +148,29 @@ class TestOpening:
         assert "secret" not in whole.what
         assert "--mode rerun" in whole.remedy
 
+    @pytest.mark.parametrize(
+        ("reason", "code", "words"),
+        [
+            ("no valid proposal (alpha: timed_out)", "no_outcome", "has no fallback"),
+            ("fallback rule: field level: no such key: secret", "fallback_failed", "gave no valid one"),
+            ("review: its outcome is no valid proposal (level)", "fallback_failed", "gave no valid one"),
+            (
+                "review expired: nobody completed it within 60 s",
+                "review_expired",
+                "nobody completed its review",
+            ),
+        ],
+    )
+    def test_a_stage_without_an_outcome_says_which_fallback_gave_none(
+        self, reason: str, code: str, words: str
+    ) -> None:
+        (row,) = letters(OrchestrationClosed(status="failed", reason=f"stage classify: {reason}"))
+        assert (row.cause, row.code) == (Cause.NO_DECISION, code)
+        assert row.step_id == aggregation_id(ORCHESTRATION, "classify")
+        assert words in row.what
+        assert "secret" not in row.what + row.remedy
+        assert "--mode rerun" in row.remedy
+
     @pytest.mark.parametrize("fact", NOT_CONCERNED, ids=lambda fact: f"{fact.kind}")
     def test_every_other_fact_opens_nothing(self, fact: AnyFact) -> None:
         assert letters(fact) == []

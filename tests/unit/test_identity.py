@@ -15,6 +15,7 @@ RERUN = "orc_548c61a1ee167b1bd5982113eff1d864"
 RUN = "run_263e3274a16193a1f34c751739b68e3f"
 ADVANCE = "adv_16bd2ec6b3cd42637cd7cc14252cf96b"
 AGGREGATION = "agg_449d103f1d9209741f09d00270bc6db9"
+REVIEW = "rev_449d103f1d9209741f09d00270bc6db9"
 ACTION = "act_230456464f2324f121dfa13327a55cb3"
 KEY = "key_f0a9c92b83b03a3afec3b5472ed111bd"
 
@@ -29,6 +30,7 @@ def test_each_kind_of_id_is_what_it_always_was() -> None:
     assert identity.run_id(ORCHESTRATION, "assess", "classifier") == RUN
     assert identity.advance_id(ORCHESTRATION) == ADVANCE
     assert identity.aggregation_id(ORCHESTRATION, "assess") == AGGREGATION
+    assert identity.review_id(ORCHESTRATION, "assess") == REVIEW
     assert identity.action_id(ORCHESTRATION, "label", 0) == ACTION
     assert identity.idempotency_key(ORCHESTRATION, "dispatch", 0, "0" * 64) == KEY
 

@@ -334,7 +334,7 @@ class MemoryStore:
             if isinstance(fact, OrchestrationClosed):
                 one.status, one.closed = fact.status, True
             elif isinstance(fact, OrchestrationResumed):
-                one.status, one.closed = "running", False
+                one.status, one.closed = change.status, False
 
     def _settle(self, change: Change, claim: Claim, ready: dict[str, Queue]) -> None:
         step = self._steps[claim.step_id]

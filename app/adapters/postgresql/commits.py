@@ -189,7 +189,7 @@ def _project(batch: _Batch, owner: Owner, change: Change, links: Sequence[rows.L
         if isinstance(fact, OrchestrationClosed):
             shown = _Shown(fact.status, closed=True)
         elif isinstance(fact, OrchestrationResumed):
-            shown = _Shown("running", reopened=True)
+            shown = _Shown(change.status, reopened=True)
             batch.resumed.append(change.orchestration_id)
     batch.shown[change.orchestration_id] = shown
 

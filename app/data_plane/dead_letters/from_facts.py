@@ -36,7 +36,13 @@ CONCERNED: frozenset[type] = frozenset(
 )
 """The facts that may change a dead letter; every other one is passed over."""
 
-_STAGE = re.compile(r"stage ([A-Za-z0-9_-]{1,63}): ")
+_STAGE = re.compile(r"stage ([A-Za-z0-9_-]{1,63}): (review expired: |fallback rule: |review: )?")
+_NO_OUTCOME = {
+    "review expired: ": "review_expired",
+    "fallback rule: ": "fallback_failed",
+    "review: ": "fallback_failed",
+}
+"""By how the reason goes on: which fallback gave no outcome; ``no_outcome`` where the template has none."""
 _CODE = re.compile(r"([a-z][a-z0-9_]{0,62}) \(status \d+\)")
 _CAUSES = {
     "lost_worker": Cause.LOST_WORKER,
@@ -166,12 +172,13 @@ def opened(owner: Owner, recorded: Recorded) -> DeadLetterRow | None:
             failed = _Failed(Cause.FAILED_DELIVERY, action, "dispatch", "not_applied", Fate.TRANSIENT)
             return _row(owner, failed, words.not_applied(), recorded.at)
         case OrchestrationClosed(status="failed", reason=reason):
-            stage = found[1] if (found := _STAGE.match(reason)) is not None else ""
             orchestration = owner.orchestration_id
-            step = aggregation_id(orchestration, stage) if stage else orchestration
-            code = "no_outcome" if stage else "expression_failed"
+            stage, step, code = "", orchestration, "expression_failed"
+            if (found := _STAGE.match(reason)) is not None:
+                stage, step = found[1], aggregation_id(orchestration, found[1])
+                code = _NO_OUTCOME.get(found[2] or "", "no_outcome")
             failed = _Failed(Cause.NO_DECISION, step, "aggregation", code, Fate.PERMANENT)
-            return _row(owner, failed, words.undecided(stage), recorded.at)
+            return _row(owner, failed, words.undecided(stage, code), recorded.at)
     return None
 
 
@@ -218,7 +225,7 @@ def _remedy(owner: Owner, failed: _Failed, key: str) -> str:
         case Cause.IN_DOUBT:
             return words.in_doubt_remedy(failed.step_id)
         case Cause.NO_DECISION:
-            return words.undecided_remedy(owner.orchestration_id)
+            return words.undecided_remedy(owner.orchestration_id, failed.code)
     return words.step_remedy(failed.cause, failed.code, owner.orchestration_id, key)
 
 

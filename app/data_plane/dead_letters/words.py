@@ -101,15 +101,24 @@ def in_doubt_remedy(action: str) -> str:
     return f"Look whether the target has it, and say so: `python -m app actions settle {action}`."
 
 
-def undecided(stage: str) -> str:
+def undecided(stage: str, code: str) -> str:
     """Why there is no decision."""
+    if code == "review_expired":
+        return f"The stage {stage} came to no outcome, and nobody completed its review in time."
+    if code == "fallback_failed":
+        return f"The stage {stage} came to no outcome, and its fallback gave no valid one."
     if stage:
         return f"The stage {stage} came to no outcome, and its template has no fallback."
     return "The decision's expressions could not be evaluated over the stages' outcomes."
 
 
-def undecided_remedy(orchestration: str) -> str:
-    """What to do about it: the same release would end the same way."""
+def undecided_remedy(orchestration: str, code: str) -> str:
+    """What to do about it: the same release would end the same way, unless a person is there in time."""
+    if code == "review_expired":
+        return (
+            f"Start it anew, `python -m app replay {orchestration} --mode rerun`, and complete its review in time:"
+            " `python -m app reviews list`."
+        )
     return (
         f"Look at `python -m app runs explain {orchestration}`, publish a release that decides it, and start it"
         f" anew: `python -m app replay {orchestration} --mode rerun`."

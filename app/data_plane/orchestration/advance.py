@@ -1,4 +1,4 @@
-"""``advance``: from accepted events to their first stage, a batch at a time."""
+"""``advance``: from accepted events to their first stage, and from reviews that nobody completed to their end."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.decide import TakeSnapshot, outstanding
 from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded, Plan, Recorder, Work
 from app.data_plane.ports import Carrier, Claim, LookupRequest, Lookups, Queue, Store, may_be_more
-from app.kernel.facts import SnapshotTaken
+from app.kernel.facts import ReviewExpired, SnapshotTaken
 from app.telemetry import tracing
 from interlock.canonical import JsonValue, canonical_bytes, digest_bytes
 
 
 class Advancer:
-    """Takes state snapshots and starts the first stages."""
+    """Takes state snapshots and starts the first stages; ends waits for people that have lasted long enough."""
 
     def __init__(
         self, store: Store, recorder: Recorder, lookups: Lookups, carrier: Carrier, *, batch_size: int
@@ -47,6 +47,8 @@ class Advancer:
 
     def _work(self, claim: Claim, snapshots: Mapping[str, bytes | Exception]) -> Work:
         def plan(loaded: Loaded) -> Plan:
+            if claim.stage:
+                return _expire(loaded, claim.stage)
             body = snapshots.get(claim.orchestration_id)
             if isinstance(body, Exception):
                 raise body
@@ -81,6 +83,13 @@ class Advancer:
         for (key, name, _), answer in zip(wanted, answers, strict=True):
             snapshots[key][name] = answer
         return {**failed, **{key: canonical_bytes(snapshot) for key, snapshot in snapshots.items()}}
+
+
+def _expire(loaded: Loaded, stage: str) -> Plan:
+    """The wait for a person ends; whoever answered first, or ended the orchestration, was faster than this."""
+    one = loaded.state.stages.get(stage)
+    waits = loaded.state.closed is None and one is not None and one.awaits_a_person
+    return Plan((ReviewExpired(stage=stage),)) if waits else Plan()
 
 
 def _tried_on(claims: Sequence[Claim], loaded: Mapping[str, Loaded]) -> dict[str, Loaded]:

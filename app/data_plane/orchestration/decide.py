@@ -34,6 +34,13 @@ class Aggregate:
 
 
 @dataclass(frozen=True, slots=True)
+class Complete:
+    """Make what a person said the stage's outcome."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
 class Conclude:
     """Make the decision from the stages' outcomes."""
 
@@ -54,11 +61,11 @@ class Deliver:
 class Close:
     """End the orchestration."""
 
-    status: Literal["completed", "dead_lettered", "cancelled"]
+    status: Literal["completed", "failed", "dead_lettered", "cancelled"]
     reason: str
 
 
-Command = TakeSnapshot | ConsiderStage | Aggregate | Conclude | Authorise | Deliver | Close
+Command = TakeSnapshot | ConsiderStage | Aggregate | Complete | Conclude | Authorise | Deliver | Close
 
 
 def decide(state: OrchestrationState, fact: AnyFact) -> tuple[Command, ...]:
@@ -110,6 +117,11 @@ def _towards_a_decision(state: OrchestrationState) -> tuple[Command, ...]:
             commands.append(ConsiderStage(template.name))
         elif stage.status == "running" and not stage.missing(template.agents):
             commands.append(Aggregate(template.name))
+        elif stage.resolved is not None and stage.status == "in_review":
+            commands.append(Complete(template.name))
+        elif stage.expired and stage.review is not None:
+            limit = f"nobody completed it within {stage.review.expires_seconds:g} s"
+            return (Close("failed", f"stage {template.name}: review expired: {limit}"),)
     if all(stage.settled for stage in state.stages.values()):
         commands.append(Conclude())
     return tuple(commands)

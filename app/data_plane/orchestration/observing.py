@@ -24,6 +24,9 @@ from app.kernel.facts import (
     DeliveryRetried,
     OrchestrationClosed,
     OrchestrationStarted,
+    ReviewExpired,
+    ReviewRequested,
+    ReviewResolved,
     RunFolded,
     SnapshotTaken,
     StageDecided,
@@ -95,7 +98,7 @@ def _spans(started: OrchestrationStarted, facts: Sequence[AnyFact]) -> Iterator[
                     {
                         naming.STAGE: fact.stage,
                         naming.RULE: fact.rule,
-                        naming.OUTCOME: fact.winner or "fallback",
+                        naming.OUTCOME: fact.winner or fact.fallback or "fallback",
                     },
                 )
             case DecisionMade():
@@ -131,6 +134,9 @@ _LINES = {
     "delivery_failed": (logging.WARNING, "delivery failed"),
     "delivery_in_doubt": (logging.WARNING, "delivery in doubt"),
     "delivery_probed": (logging.INFO, "target asked what became of an action"),
+    "review_requested": (logging.WARNING, "a person is asked to complete a stage"),
+    "review_resolved": (logging.INFO, "stage completed by a person"),
+    "review_expired": (logging.WARNING, "review expired"),
     "action_settled": (logging.INFO, "action settled by a person"),
 }
 
@@ -156,6 +162,10 @@ def _values(fact: AnyFact) -> dict[str, str | int | bool]:
             return {"action_id": fact.action_id, "probe": fact.probe, "answer": fact.answer}
         case ActionSettled():
             return {"action_id": fact.action_id, "applied": fact.applied, "actor": fact.actor}
+        case ReviewRequested() | ReviewExpired():
+            return {"stage": fact.stage}
+        case ReviewResolved():
+            return {"stage": fact.stage, "actor": fact.actor}
         case StageDecided():
             return {"stage": fact.stage, "rule": fact.rule, "degraded": fact.degraded}
     return {}

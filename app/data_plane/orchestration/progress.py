@@ -5,9 +5,11 @@ The same code runs when it happens and when it is verified, so a recorded histor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from app.data_plane.aggregation.rules import Proposal, aggregate
+from app.data_plane.aggregation.rules import Proposal, Result, aggregate
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import ExpressionError, Scope
 from app.data_plane.orchestration.authorisation import authorise
@@ -16,6 +18,7 @@ from app.data_plane.orchestration.decide import (
     Authorise,
     Close,
     Command,
+    Complete,
     Conclude,
     ConsiderStage,
     Deliver,
@@ -29,11 +32,13 @@ from app.kernel.facts import (
     AnyFact,
     DecisionMade,
     OrchestrationClosed,
+    ReviewRequested,
     StageDecided,
     StageSkipped,
     StageStarted,
 )
-from app.kernel.release import ActionTemplate
+from app.kernel.proposal_schema import misfits
+from app.kernel.release import ActionTemplate, Expression
 from interlock.canonical import JsonObject, JsonValue, digest
 
 
@@ -53,7 +58,7 @@ def progress(state: OrchestrationState, fact: AnyFact, contents: Contents) -> Pr
         state: what was known before.
         fact: what happened.
         contents: must hold the normalised event, the snapshot, the stages' outcomes and the folded runs'
-            proposals; what is made here (outcomes, votes, arguments) is added to it.
+            proposals, and what a person made of a stage; what is made here (outcomes, votes, arguments) is added to it.
     """
     facts: list[AnyFact] = []
     effects: list[TakeSnapshot | Deliver] = []
@@ -81,6 +86,8 @@ def _perform(state: OrchestrationState, command: Command, contents: Contents) ->
             return [_consider(state, stage, contents)]
         case Aggregate(stage=stage):
             return [_aggregate(state, stage, contents)]
+        case Complete(stage=stage):
+            return [_complete(state, stage, contents)]
         case Conclude():
             return [_conclude(state, contents)]
         case Authorise():
@@ -117,6 +124,80 @@ def _consider(state: OrchestrationState, name: str, contents: Contents) -> AnyFa
 
 
 def _aggregate(state: OrchestrationState, name: str, contents: Contents) -> AnyFact:
+    """The winner's proposal, else the stage's fallback, else a clear end."""
+    template = state.release.template.stage(name)
+    result = _result(state, name, contents)
+    if result.outcome is not None:
+        return _decided(name, result, contents.add(result.outcome), contents)
+    if template.fallback is not None:
+        return _decided(name, result, contents.add(template.fallback), contents)
+    if template.fallback_rule is not None:
+        return _by_rule(state, name, template.fallback_rule, result, contents)
+    if template.fallback_review is not None:
+        return ReviewRequested(stage=name, expires_seconds=template.fallback_review.expires_seconds)
+    return _without_outcome(name, result.reason)
+
+
+def _by_rule(
+    state: OrchestrationState,
+    name: str,
+    rule: Mapping[str, Expression],
+    result: Result,
+    contents: Contents,
+) -> AnyFact:
+    known = scope(state, contents)
+    outcome: dict[str, JsonValue] = {}
+    for field, expression in rule.items():
+        value = known.evaluate(expression)
+        if isinstance(value, ExpressionError):
+            return _without_outcome(name, f"fallback rule: field {field}: {value.reason}")
+        outcome[field] = value
+    if (wrong := _misfitting(state, name, outcome)) is not None:
+        return _without_outcome(name, f"fallback rule: {wrong}")
+    return _decided(name, result, contents.add(outcome), contents, "rule")
+
+
+def _complete(state: OrchestrationState, name: str, contents: Contents) -> AnyFact:
+    resolved = state.stages[name].resolved
+    if resolved is None:
+        raise DefectError(f"Nobody has completed the stage {name}.")
+    # Whoever recorded it has checked this; who reads a record anew trusts nobody.
+    wrong = _misfitting(state, name, contents.object(resolved.outcome_digest))
+    if wrong is not None:
+        return _without_outcome(name, f"review: {wrong}")
+    return _decided(name, _result(state, name, contents), resolved.outcome_digest, contents, "review")
+
+
+def _misfitting(state: OrchestrationState, name: str, outcome: JsonObject) -> str | None:
+    """The fields that do not fit; never the validator's words, as this is recorded and derived again."""
+    found = misfits(state.release.template.stage(name).proposal, outcome)
+    fields = dict.fromkeys(misfit.field for misfit in found)
+    return f"its outcome is no valid proposal ({', '.join(sorted(fields))})" if found else None
+
+
+def _without_outcome(name: str, reason: str) -> OrchestrationClosed:
+    return OrchestrationClosed(status="failed", reason=f"stage {name}: {reason}")
+
+
+def _decided(
+    name: str,
+    result: Result,
+    outcome_digest: str,
+    contents: Contents,
+    fallback: Literal["", "rule", "review"] = "",
+) -> StageDecided:
+    return StageDecided(
+        stage=name,
+        rule=result.rule,
+        winner=result.winner,
+        degraded=result.winner is None,
+        outcome_digest=outcome_digest,
+        votes_digest=contents.add(result.as_json()),
+        fallback=fallback,
+    )
+
+
+def _result(state: OrchestrationState, name: str, contents: Contents) -> Result:
     template = state.release.template.stage(name)
     runs = {run.agent: run for run in state.stages[name].runs}
     proposals = [
@@ -127,18 +208,7 @@ def _aggregate(state: OrchestrationState, name: str, contents: Contents) -> AnyF
         )
         for agent in template.agents
     ]
-    result = aggregate(template.aggregation, proposals)
-    outcome = result.outcome if result.outcome is not None else template.fallback
-    if outcome is None:
-        return OrchestrationClosed(status="failed", reason=f"stage {name}: {result.reason}")
-    return StageDecided(
-        stage=name,
-        rule=result.rule,
-        winner=result.winner,
-        degraded=result.winner is None,
-        outcome_digest=contents.add(outcome),
-        votes_digest=contents.add(result.as_json()),
-    )
+    return aggregate(template.aggregation, proposals)
 
 
 def _conclude(state: OrchestrationState, contents: Contents) -> AnyFact:

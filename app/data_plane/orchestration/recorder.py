@@ -17,7 +17,7 @@ from app.data_plane.contents import Contents
 from app.data_plane.expressions import Scope
 from app.data_plane.orchestration.progress import progress, scope
 from app.data_plane.orchestration.state import OrchestrationState, fold, initial
-from app.data_plane.orchestration.steps import called_for
+from app.data_plane.orchestration.steps import called_for, over
 from app.data_plane.ports import (
     Append,
     Carrier,
@@ -236,6 +236,8 @@ def needed_contents(state: OrchestrationState) -> set[str]:
     for stage in state.stages.values():
         if stage.decided is not None:
             digests.add(stage.decided.outcome_digest)
+        elif stage.resolved is not None:
+            digests.add(stage.resolved.outcome_digest)
         elif stage.status == "running":
             digests.update(run.proposal_digest for run in stage.runs if run.proposal_digest is not None)
     return digests
@@ -333,9 +335,10 @@ def _draft(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
         new_steps=tuple(steps),
         settle=plan.settle,
         retry_in_seconds=plan.retry_in_seconds,
-        withdraw=plan.withdraw,
+        withdraw=(*plan.withdraw, *over(found.state, state)),
         reopen=plan.reopen,
         ends_replay=plan.ends_replay,
+        status="in_review" if state.status == "in_review" else "running",
     )
     history = replace(found.history, head_seq=found.history.head_seq + len(facts))
     return _Draft(change, tuple(facts), Loaded(history, state, Contents(contents.all())))

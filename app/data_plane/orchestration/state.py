@@ -28,6 +28,9 @@ from app.kernel.facts import (
     OrchestrationStarted,
     OrchestrationStatus,
     Recorded,
+    ReviewExpired,
+    ReviewRequested,
+    ReviewResolved,
     RunFolded,
     SnapshotTaken,
     StageDecided,
@@ -36,7 +39,7 @@ from app.kernel.facts import (
     StepGaveUp,
     StepLapsed,
 )
-from app.kernel.release import Release
+from app.kernel.release import Release, Stage
 
 ActionStatus = Literal["authorised", "denied", "sending", "confirmed", "failed", "in_doubt", "settled"]
 SETTLED_ACTION: frozenset[str] = frozenset({"denied", "confirmed", "failed", "in_doubt", "settled"})
@@ -46,17 +49,27 @@ MOST_PROBES = 5
 
 
 class StageState(NamedTuple):
-    """One stage: pending until it is started or skipped, running until it is decided."""
+    """One stage: pending until it is started or skipped, running until it is decided, perhaps by a person."""
 
-    status: Literal["pending", "running", "skipped", "decided"] = "pending"
+    status: Literal["pending", "running", "in_review", "skipped", "decided"] = "pending"
     runs: tuple[RunFolded, ...] = ()
     decided: StageDecided | None = None
     skipped_because: str = ""
+    review: ReviewRequested | None = None
+    resolved: ReviewResolved | None = None
+    """What a person said, in time."""
+    expired: bool = False
+    """Nobody did."""
 
     @property
     def settled(self) -> bool:
         """Whether nothing more will come of it."""
         return self.status in {"skipped", "decided"}
+
+    @property
+    def awaits_a_person(self) -> bool:
+        """Whether a review of it can still be completed, or expire."""
+        return self.status == "in_review" and self.resolved is None and not self.expired
 
     def missing(self, agents: Iterable[str]) -> tuple[str, ...]:
         """The agents that have not been folded yet."""
@@ -105,8 +118,10 @@ class OrchestrationState(NamedTuple):
 
     @property
     def status(self) -> OrchestrationStatus:
-        """As it is shown."""
-        return self.closed.status if self.closed is not None else "running"
+        """As it is shown: in review while any stage is, though other branches may go on."""
+        if self.closed is not None:
+            return self.closed.status
+        return "in_review" if any(one.status == "in_review" for one in self.stages.values()) else "running"
 
     @property
     def actions_by_id(self) -> Mapping[str, ActionState]:
@@ -139,6 +154,8 @@ def evolve(state: OrchestrationState, fact: AnyFact) -> OrchestrationState:
             return state._replace(snapshot_digest=fact.snapshot_digest) if fits else state
         case StageStarted() | StageSkipped() | RunFolded() | StageDecided():
             return _evolve_stage(state, fact)
+        case ReviewRequested() | ReviewResolved() | ReviewExpired():
+            return _evolve_review(state, fact)
         case DecisionMade():
             fits = state.decision is None and all(stage.settled for stage in state.stages.values())
             return state._replace(decision=fact) if fits and state.snapshot_digest else state
@@ -232,11 +249,48 @@ def _evolve_stage(
             changed = stage._replace(status="skipped", skipped_because=fact.reason)
         case RunFolded() if stage.status == "running" and fact.agent in stage.missing(template.agents):
             changed = stage._replace(runs=(*stage.runs, fact))
-        case StageDecided() if stage.status == "running" and not stage.missing(template.agents):
+        case StageDecided() if _may_be_decided(stage, fact, template):
             changed = stage._replace(status="decided", decided=fact)
-    if changed is stage:
+    return _with_stage(state, fact.stage, changed)
+
+
+def _may_be_decided(stage: StageState, fact: StageDecided, template: Stage) -> bool:
+    """By its agents or a fallback when all runs are final; after a review only as the person said."""
+    if stage.status == "in_review":
+        told = stage.resolved.outcome_digest if stage.resolved is not None else None
+        return (fact.fallback, fact.outcome_digest) == ("review", told)
+    return stage.status == "running" and fact.fallback != "review" and not stage.missing(template.agents)
+
+
+def _evolve_review(
+    state: OrchestrationState, fact: ReviewRequested | ReviewResolved | ReviewExpired
+) -> OrchestrationState:
+    """A person is asked once for each stage, and the first of answer and expiry counts."""
+    stage = state.stages.get(fact.stage)
+    if stage is None or state.snapshot_digest is None:
         return state
-    return state._replace(stages={**state.stages, fact.stage: changed})
+    template = state.release.template.stage(fact.stage)
+    changed = stage
+    match fact:
+        case ReviewRequested() if (
+            stage.status == "running"
+            and template.fallback_review is not None
+            and not stage.missing(template.agents)
+            and all(run.proposal_digest is None for run in stage.runs)
+        ):
+            changed = stage._replace(status="in_review", review=fact)
+        case ReviewResolved() if stage.awaits_a_person:
+            changed = stage._replace(resolved=fact)
+        case ReviewExpired() if stage.awaits_a_person:
+            changed = stage._replace(expired=True)
+    return _with_stage(state, fact.stage, changed)
+
+
+def _with_stage(state: OrchestrationState, name: str, stage: StageState) -> OrchestrationState:
+    """The state with the stage changed; the same object when it is not."""
+    if stage is state.stages[name]:
+        return state
+    return state._replace(stages={**state.stages, name: stage})
 
 
 def ready(state: OrchestrationState, stage: str) -> bool:

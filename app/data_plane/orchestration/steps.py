@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import NewStep, Queue
-from app.kernel.facts import ActionAuthorised, AnyFact, StageStarted
-from interlock.identity import advance_id, aggregation_id, run_id
+from app.kernel.facts import ActionAuthorised, AnyFact, ReviewRequested, StageStarted
+from interlock.identity import advance_id, aggregation_id, review_id, run_id
 
 LEASE_MARGIN_SECONDS = 15.0
 """How much longer a lease holds than its work can take."""
@@ -20,6 +20,19 @@ def called_for(state: OrchestrationState, facts: Iterable[AnyFact]) -> Iterator[
             yield from stage_steps(state, fact.stage, fact.agents)
         elif isinstance(fact, ActionAuthorised):
             yield delivery_step(state, fact.action_id)
+        elif isinstance(fact, ReviewRequested):
+            yield review_step(state, fact)
+
+
+def over(before: OrchestrationState, after: OrchestrationState) -> tuple[str, ...]:
+    """The steps that nobody needs any more: those that would end the wait for a person, when it has ended."""
+    if before.closed is not None:
+        return ()
+    return tuple(
+        review_id(before.orchestration_id, name)
+        for name, stage in before.stages.items()
+        if stage.status == "in_review" and (after.closed is not None or after.stages[name].settled)
+    )
 
 
 def to_go_on(state: OrchestrationState, asked_about: Iterable[str] = ()) -> tuple[NewStep, ...]:
@@ -42,6 +55,8 @@ def to_go_on(state: OrchestrationState, asked_about: Iterable[str] = ()) -> tupl
         missing = stage.missing(state.release.template.stage(name).agents)
         if stage.status == "running" and missing:
             steps += stage_steps(state, name, missing)
+        elif stage.review is not None and stage.awaits_a_person:
+            steps.append(review_step(state, stage.review))
     unsent = [key for key, action in state.actions_by_id.items() if action.status == "authorised"]
     steps += [delivery_step(state, key) for key in (*unsent, *asked_about)]
     return tuple(steps)
@@ -70,6 +85,18 @@ def stage_steps(state: OrchestrationState, stage: str, agents: tuple[str, ...]) 
             lease_seconds=limit + LEASE_MARGIN_SECONDS,
             parent_id=parent,
         )
+
+
+def review_step(state: OrchestrationState, review: ReviewRequested) -> NewStep:
+    """The step that ends the wait for a person, due when that has lasted long enough."""
+    return NewStep(
+        review_id(state.orchestration_id, review.stage),
+        state.tenant_id,
+        state.orchestration_id,
+        Queue.ORCHESTRATION,
+        stage=review.stage,
+        due_in_seconds=review.expires_seconds,
+    )
 
 
 def delivery_step(state: OrchestrationState, action_id: str) -> NewStep:

@@ -20,6 +20,7 @@ from app.data_plane.orchestration.state import (
 from app.data_plane.projections import ActionRow, read_model
 from app.data_plane.replay.narrate import tell
 from app.data_plane.replay.narrate_run import tell_run, total
+from app.data_plane.replay.narrate import WHO_ANSWERED, tell
 from app.data_plane.replay.record import Record, read_chain
 from app.kernel.facts import (
     ActionAuthorised,
@@ -87,6 +88,8 @@ class StageTold:
     rule: str
     winner: str
     degraded: bool
+    answered: str
+    """Who or what answered when nobody won, in words."""
     outcome: JsonValue
     voices: tuple[Voice, ...]
 
@@ -192,9 +195,18 @@ def _stage(
         rule=decided.rule if decided is not None else "",
         winner=(decided.winner or "") if decided is not None else "",
         degraded=decided.degraded if decided is not None else False,
+        answered=_answered(stage),
         outcome=_content(record, decided.outcome_digest) if decided is not None else None,
         voices=tuple(_voices(record, stage, _by_agent(counted.get("votes")), runs)),
     )
+
+
+def _answered(stage: StageState) -> str:
+    if stage.decided is None or stage.decided.winner is not None:
+        return ""
+    if stage.resolved is not None:
+        return f"{stage.resolved.actor} completed it"
+    return WHO_ANSWERED[stage.decided.fallback]
 
 
 def _voices(
@@ -322,6 +334,10 @@ def _replay(state: OrchestrationState, actions: Sequence[ActionTold]) -> tuple[s
         for action in actions
         if action.state in {"in_doubt", "failed"}
     ]
+    if state.status == "in_review":
+        lines.append(
+            f"It waits for a person: `python -m app reviews show {orchestration_id}` says for what, and until when."
+        )
     if state.status == "dead_lettered":
         lines.append(
             f"`python -m app replay {orchestration_id} --mode resume --dry-run` tells what going on from where it"

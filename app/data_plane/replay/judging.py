@@ -23,6 +23,8 @@ from app.kernel.facts import (
     OrchestrationResumed,
     OrchestrationStarted,
     Recorded,
+    ReviewRequested,
+    StageDecided,
 )
 
 
@@ -139,12 +141,18 @@ def started_fact(history: History) -> OrchestrationStarted | None:
 def status_of(facts: Iterable[Recorded]) -> str:
     """What the orchestration is, known without its release."""
     status = "running"
+    in_review: set[str] = set()
     for recorded in facts:
-        if isinstance(recorded.fact, OrchestrationClosed):
-            status = recorded.fact.status
-        elif isinstance(recorded.fact, OrchestrationResumed):
-            status = "running"
-    return status
+        match recorded.fact:
+            case OrchestrationClosed(status=closed):
+                status = closed
+            case OrchestrationResumed():
+                status = "running"
+            case ReviewRequested(stage=stage):
+                in_review.add(stage)
+            case StageDecided(stage=stage):
+                in_review.discard(stage)
+    return "in_review" if status == "running" and in_review else status
 
 
 _IS = {
@@ -163,5 +171,6 @@ _REMEDY = {
     "running": "Wait for its end; `python -m app runs show {id}` tells how far it is.",
     "waiting_for_release": "Run a worker that can load its release; it then goes on by itself.",
     "awaiting_approval": "It goes on when it is approved, or when the approval expires.",
-    "in_review": "It goes on when its review is completed.",
+    "in_review": "It goes on when a person completes its review (`python -m app reviews show {id}`), or when that"
+    " expires.",
 }

@@ -19,6 +19,9 @@ from app.kernel.facts import (
     OrchestrationClosed,
     OrchestrationResumed,
     OrchestrationStarted,
+    ReviewExpired,
+    ReviewRequested,
+    ReviewResolved,
     RunFolded,
     SnapshotTaken,
     StageDecided,
@@ -55,6 +58,8 @@ def tell(fact: AnyFact) -> str:
             return f"In stage {fact.stage}, {fact.agent} {what}."
         case StageDecided():
             return f"Stage {fact.stage} was decided by {fact.rule}: {_outcome_of(fact)}."
+        case ReviewRequested() | ReviewResolved() | ReviewExpired():
+            return _tell_of_a_review(fact)
         case DecisionMade():
             return f"The decision was made, {fact.decision_digest[:12]}; it asks for {fact.actions} actions."
         case OrchestrationClosed():
@@ -76,8 +81,29 @@ def tell(fact: AnyFact) -> str:
 
 def _outcome_of(fact: StageDecided) -> str:
     if fact.winner is None:
-        return "no proposal was valid, and the fallback answered"
+        return f"no proposal was valid, and {WHO_ANSWERED[fact.fallback]}"
     return f"the proposal of {fact.winner} became the outcome"
+
+
+WHO_ANSWERED = {
+    "": "the fallback answered",
+    "rule": "the fallback's rule answered",
+    "review": "a person completed it",
+}
+"""Which fallback it was, in words."""
+
+
+def _tell_of_a_review(fact: ReviewRequested | ReviewResolved | ReviewExpired) -> str:
+    match fact:
+        case ReviewRequested():
+            return (
+                f"In stage {fact.stage} no proposal was valid: a person is asked to complete it, within"
+                f" {fact.expires_seconds:g} s."
+            )
+        case ReviewResolved():
+            return f"{fact.actor} completed stage {fact.stage} with {fact.outcome_digest[:12]}."
+        case ReviewExpired():
+            return f"Nobody completed stage {fact.stage} in time: its review expired."
 
 
 def _tell_of_an_action(fact: AnyFact) -> str:

@@ -267,6 +267,8 @@ def _goes_on(state: OrchestrationState) -> tuple[str, ...]:
             words.append(
                 f"stage {template.name}: {runs}, then its aggregation; a run that is final asks no model"
             )
+        elif stage.awaits_a_person:
+            words.append(f"stage {template.name} waits for a person anew, for as long as before")
         elif stage.status == "pending":
             words.append(f"stage {template.name} is considered when what it comes after is settled")
     if state.decision is None:

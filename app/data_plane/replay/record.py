@@ -20,6 +20,7 @@ from app.kernel.facts import (
     OrchestrationStarted,
     ProposalMade,
     Recorded,
+    ReviewResolved,
     RunFolded,
     SnapshotTaken,
     StageDecided,
@@ -89,6 +90,8 @@ def _named(fact: AnyFact) -> tuple[str | None, ...]:
             return (fact.arguments_digest,)
         case DeliveryConfirmed() | DeliveryProbed():
             return (fact.receipt_digest,)
+        case ReviewResolved():
+            return fact.outcome_digest, fact.reason_digest
         case CancelRequested() | ActionSettled() | OrchestrationResumed():
             return (fact.reason_digest,)
         case ModelAsked():

@@ -28,6 +28,7 @@ from app.kernel.facts import (
     OrchestrationStarted,
     ProposalMade,
     Recorded,
+    ReviewResolved,
     RunFailed,
     RunFolded,
     SnapshotTaken,
@@ -236,8 +237,8 @@ def _rederive(record: Record, release: Release, reading: _Reading) -> None:
 
 
 def _outside_contents(record: Record, chain: Sequence[Recorded]) -> dict[str, bytes]:
-    """Only what came from outside: outcomes, votes and arguments are to be made anew, not read."""
-    outside = (OrchestrationStarted, SnapshotTaken, RunFolded)
+    """Only what came from outside: other outcomes, votes and arguments are to be made anew, not read."""
+    outside = (OrchestrationStarted, SnapshotTaken, RunFolded, ReviewResolved)
     wanted = named_contents(tuple(item.fact for item in chain if isinstance(item.fact, outside)))
     return {digest: record.contents[digest] for digest in wanted if digest in record.contents}
 

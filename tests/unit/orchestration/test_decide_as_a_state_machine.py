@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.data_plane.contents import Contents
 from app.data_plane.dispatch.attempts import before_attempt
 from app.data_plane.orchestration.cancel import cancelling
-from app.data_plane.orchestration.decide import Close, Command, Deliver, decide, outstanding
+from app.data_plane.orchestration.decide import Close, Command, Complete, Deliver, decide, outstanding
 from app.data_plane.orchestration.progress import progress
 from app.data_plane.orchestration.state import SETTLED_ACTION, OrchestrationState, evolve, initial, ready
 from app.kernel.facts import (
@@ -34,6 +34,7 @@ from app.kernel.facts import (
     DeliveryStarted,
     OrchestrationClosed,
     OrchestrationResumed,
+    ReviewRequested,
     SnapshotTaken,
     StageDecided,
     StageSkipped,
@@ -41,7 +42,9 @@ from app.kernel.facts import (
     StepGaveUp,
     StepLapsed,
 )
+from app.kernel.release import Release
 from tests.branching_workflow import AGENTS, ORCHESTRATION, Example, branching_release
+from tests.reviewing_workflow import awaiting, expired, resolved, reviewing_release
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -62,7 +65,8 @@ REPAIRS_AFTER: dict[str, tuple[type, ...]] = {
 }
 STAGE_MAY_BECOME = {
     "pending": {"pending", "running", "skipped"},
-    "running": {"running", "decided"},
+    "running": {"running", "in_review", "decided"},
+    "in_review": {"in_review", "decided"},
     "skipped": {"skipped"},
     "decided": {"decided"},
 }
@@ -84,6 +88,15 @@ def assert_valid(state: OrchestrationState) -> None:
             assert not stage.missing(template.stage(name).agents), (
                 "a stage was decided without all its members"
             )
+        if stage.status == "in_review":
+            assert template.stage(name).fallback_review is not None, "a person was asked whom nobody named"
+            assert not stage.missing(template.stage(name).agents)
+            assert not any(run.proposal_digest for run in stage.runs), "a person was asked beside a proposal"
+            assert stage.review is not None
+        if stage.decided is not None and stage.decided.fallback == "review":
+            assert stage.resolved is not None, "a review was completed by nobody"
+            assert stage.decided.outcome_digest == stage.resolved.outcome_digest, "not what the person said"
+        assert not (stage.resolved is not None and stage.expired), "answered and expired"
     if state.decision is not None:
         assert all(stage.settled for stage in state.stages.values()), "decided before every stage was settled"
     assert len(state.actions_by_id) <= (state.decision.actions if state.decision is not None else 0)
@@ -117,6 +130,8 @@ def assert_follows(before: OrchestrationState, fact: AnyFact, after: Orchestrati
         assert after.stages[name].runs[: len(stage.runs)] == stage.runs, "a folded run changed"
         if stage.settled:
             assert after.stages[name] == stage
+        assert stage.resolved is None or after.stages[name].resolved == stage.resolved, "a second answer"
+        assert after.stages[name].expired >= stage.expired
     for key, action in before.actions_by_id.items():
         now = after.actions_by_id[key]
         assert now.proposed == action.proposed, "an action was proposed twice"
@@ -144,6 +159,8 @@ def assert_commands(
             assert after.actions_by_id[command.action_id].status == "authorised"
             assert after.cancelled_by is None, "delivered after it was cancelled"
             assert after.gave_up is None, "delivered after a step gave up"
+        if isinstance(command, Complete):
+            assert after.stages[command.stage].resolved is not None
         if isinstance(command, Close):
             assert all(action.status != "sending" for action in after.actions_by_id.values())
 
@@ -164,13 +181,9 @@ def play(state: OrchestrationState, facts: list[AnyFact]) -> OrchestrationState:
 @st.composite
 def journals(draw: st.DrawFn) -> Example:
     """A whole valid life of an orchestration: whatever agents, targets and people do."""
-    example = Example()
+    example = Example(draw(st.sampled_from(RELEASES)))
     example.begin()
-    while running := [name for name, one in example.state.stages.items() if one.status == "running"]:
-        for name in running:
-            agents = example.state.release.template.stage(name).agents
-            for agent in draw(st.permutations(agents)):
-                example.fold(name, agent, draw(st.sampled_from(["high", "low", "high", None])))
+    towards_a_decision(example, draw)
     cancel_at = draw(st.none() | st.integers(0, 6))
     for turn in range(12):
         if turn == cancel_at:
@@ -185,6 +198,28 @@ def journals(draw: st.DrawFn) -> Example:
     for turn in range(draw(st.integers(0, 3))):
         repair(example, f"rpl_{turn}", draw)
     return example
+
+
+def towards_a_decision(example: Example, draw: st.DrawFn) -> None:
+    """What agents say, and people where no agent does; nobody may ever come to complete a stage."""
+    while running := [name for name, one in example.state.stages.items() if one.status == "running"]:
+        for name in running:
+            agents = example.state.release.template.stage(name).agents
+            nobody = draw(st.integers(0, 2)) == 0
+            for agent in draw(st.permutations(agents)):
+                said = None if nobody else draw(st.sampled_from(["high", "low", "high", None]))
+                example.fold(name, agent, said)
+        for name in awaiting(example):
+            if (fact := draw(st.sampled_from([*reviews(example, name), None]))) is not None:
+                example.happen(fact)
+
+
+def reviews(example: Example, stage: str) -> list[AnyFact]:
+    """What may become of a review; the last outcome is no valid proposal."""
+    return [
+        *(resolved(example, stage, level) for level in ("high", "low", "high", "huge")),
+        expired(stage),
+    ]
 
 
 def repair(example: Example, replay_id: str, draw: st.DrawFn) -> None:
@@ -265,6 +300,18 @@ def _facts_that_may_fit() -> list[AnyFact]:
                 votes_digest="0",
             )
         )
+        facts += [ReviewRequested(stage=stage, expires_seconds=60), *reviews(example, stage)]
+        facts.append(
+            StageDecided(
+                stage=stage,
+                rule="majority/1",
+                winner=None,
+                degraded=True,
+                outcome_digest=resolved(example, stage, "high").outcome_digest,
+                votes_digest="0",
+                fallback="review",
+            )
+        )
     for count in range(4):
         facts.append(DecisionMade(decision_digest="0", outcome_digest="0", degraded=False, actions=count))
     for status in ("completed", "failed", "dead_lettered", "cancelled"):
@@ -294,20 +341,21 @@ def _facts_of_an_action(key: str) -> list[AnyFact]:
     return facts
 
 
+RELEASES = (branching_release(), reviewing_release())
 FOREIGN = _facts_that_may_fit()
 DECIDED = Example()
 DECIDED.decide_with("high")
 
 
-def empty() -> OrchestrationState:
-    return initial(ORCHESTRATION, "demo", branching_release())
+def empty(release: Release) -> OrchestrationState:
+    return initial(ORCHESTRATION, "demo", release)
 
 
 @quick
 @given(journals())
 def test_a_valid_life_is_valid_at_every_step(example: Example) -> None:
     """The journal, told again, ends where the orchestration ended."""
-    assert play(empty(), example.facts) == example.state
+    assert play(empty(example.state.release), example.facts) == example.state
 
 
 @quick
@@ -317,7 +365,7 @@ def test_any_order_repetition_and_loss_of_facts_ends_in_a_valid_state(
 ) -> None:
     """Promise 1 and 2: whatever the transport does to facts, nothing impossible comes of it."""
     some = data.draw(st.lists(st.sampled_from(example.facts), max_size=60))
-    play(empty(), some)
+    play(empty(example.state.release), some)
 
 
 @quick
@@ -329,14 +377,33 @@ def test_facts_of_another_life_mixed_in_change_nothing_that_is_known(
     facts = list(example.facts)
     for fact in data.draw(st.lists(st.sampled_from(FOREIGN), max_size=15)):
         facts.insert(data.draw(st.integers(0, len(facts))), fact)
-    play(empty(), facts)
+    play(empty(example.state.release), facts)
 
 
 @quick
-@given(st.lists(st.sampled_from(FOREIGN), max_size=40))
-def test_arbitrary_facts_alone_end_in_a_valid_state(facts: list[AnyFact]) -> None:
+@given(st.sampled_from(RELEASES), st.lists(st.sampled_from(FOREIGN), max_size=40))
+def test_arbitrary_facts_alone_end_in_a_valid_state(release: Release, facts: list[AnyFact]) -> None:
     """Even facts that no orchestration ever had."""
-    play(empty(), facts)
+    play(empty(release), facts)
+
+
+@quick
+@given(st.data())
+def test_reviews_told_of_in_any_order_are_answered_once_or_expire(data: st.DataObject) -> None:
+    """Promise 3: two people, an expiry and a cancellation meet, each perhaps twice: one of them counts."""
+    example = Example(reviewing_release())
+    example.begin()
+    for agent in AGENTS:
+        example.fold("classify", agent, None)
+    before = example.state
+    cancel: AnyFact = CancelRequested(actor="alice", reason_digest="0" * 64)
+    # What follows from each answer, told of before and after it.
+    followed = [
+        fact
+        for answer in reviews(example, "classify")
+        for fact in progress(before, answer, example.contents).facts
+    ]
+    play(before, data.draw(st.lists(st.sampled_from([*followed, cancel]), max_size=30)))
 
 
 @quick
@@ -358,10 +425,10 @@ def test_deliveries_told_of_in_any_order_send_nothing_twice_and_confirm_only_wha
 @given(journals(), st.data())
 def test_folding_a_journal_twice_gives_the_same_state(example: Example, data: st.DataObject) -> None:
     """Repeats of all of it, and of single facts at once, change nothing: redelivery is harmless."""
-    once = play(empty(), example.facts)
+    once = play(empty(example.state.release), example.facts)
     assert play(once, example.facts) == once
     stuttering = [fact for fact in example.facts for _ in range(data.draw(st.integers(1, 3)))]
-    assert play(empty(), stuttering) == once
+    assert play(empty(example.state.release), stuttering) == once
 
 
 @quick
@@ -369,7 +436,7 @@ def test_folding_a_journal_twice_gives_the_same_state(example: Example, data: st
 def test_every_recorded_fact_is_what_pure_code_derives_again(example: Example) -> None:
     """Replaying the outside facts gives the identical derived ones: what ``verify`` rests on."""
     contents = Contents({**example.contents.added})
-    state = empty()
+    state = empty(example.state.release)
     again: list[AnyFact] = []
     for fact in example.facts:
         if not fact.outside:
@@ -385,6 +452,8 @@ def test_every_recorded_fact_is_what_pure_code_derives_again(example: Example) -
 @given(journals())
 def test_a_life_whose_deliveries_are_all_heard_of_comes_to_its_end(example: Example) -> None:
     """Nothing is left waiting for nobody: what is not over yet asks for something or has something under way."""
+    for name in awaiting(example):
+        example.happen(expired(name))
     state = example.state
     if state.closed is None:
         sending = [key for key, one in state.actions_by_id.items() if one.status == "sending"]
