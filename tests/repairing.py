@@ -224,9 +224,9 @@ class Workshop:
         asyncio.run(self._dispatcher.deliver("dispatcher"))
         return self.targets.sent
 
-    def accept(self, event_id: str) -> Subject:
+    def accept(self, event_id: str, title: str = "high") -> Subject:
         """An event that was accepted, and nothing more."""
-        event = accepted_event(event_id, title="high", release=self.release.digest)
+        event = accepted_event(event_id, title=title, release=self.release.digest)
         self.store.accept([event])
         return Subject("demo", orchestration_of(event))
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.adapters.postgresql.database import Database
+from app.adapters.postgresql.database import Database, Role
 from app.adapters.postgresql.reading import Reading
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.adapters.postgresql.store import PostgresqlStore
 from app.cli.database_at_hand import database_at_hand
 from app.data_plane.orchestration.recorder import Recorder
-from app.data_plane.ports import Queue, StageCanvas
+from app.data_plane.ports import Carrier, Queue, StageCanvas
 from app.data_plane.tools import shipped_tools
 from app.kernel.clock import SystemClock
 
@@ -38,12 +38,18 @@ class AtHand:
 
 
 @contextmanager
-def recording_at_hand(tenant: str | None = None) -> Iterator[AtHand]:
-    """The record in the database at hand; errors as in ``database_at_hand``."""
-    with database_at_hand("interlock_api", size=2) as database:
+def recording_at_hand(
+    tenant: str | None = None, *, role: Role = "interlock_api", carrier: Carrier | None = None
+) -> Iterator[AtHand]:
+    """The record in the database at hand; errors as in ``database_at_hand``.
+
+    Args:
+        role: what it is read and written under; only ``interlock_worker`` may add decisions.
+        carrier: rings the queues of what becomes due; without one the service finds that by itself.
+    """
+    with database_at_hand(role, size=2) as database:
         releases = PostgresqlReleases(database, shipped_tools())
-        recorder = Recorder(
-            PostgresqlStore(database, SystemClock()), releases, SilentCarrier(), shortcut=False
-        )
+        store = PostgresqlStore(database, SystemClock())
+        recorder = Recorder(store, releases, carrier or SilentCarrier(), shortcut=carrier is not None)
         tenants = (tenant,) if tenant is not None else ()
         yield AtHand(database, Reading(database, tenants), releases, recorder)

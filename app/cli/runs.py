@@ -60,7 +60,7 @@ def list_runs(
     if state is not None and state not in states:
         raise InvalidChoiceError(f"There is no state {state!r}.", f"Choose one of {', '.join(states)}.")
     with _reading(tenant) as (reading, _):
-        last = _view(reading, before).row if before is not None else None
+        last = named_view(reading, before).row if before is not None else None
         rows = reading.runs(Wanted(state, workflow, limit, last))
     if json:
         print(json_text.dumps({"runs": [runs_view.row_as_json(row) for row in rows]}))
@@ -72,7 +72,7 @@ def list_runs(
 def show(name: Id, json: Json = False) -> None:
     """Show everything that is recorded of one orchestration: its facts, and its runs' own."""
     with _reading() as (reading, _):
-        view = _view(reading, name)
+        view = named_view(reading, name)
     if json:
         print(json_text.dumps(runs_view.view_as_json(view)))
     else:
@@ -83,7 +83,7 @@ def show(name: Id, json: Json = False) -> None:
 def explain(name: Id, json: Json = False) -> None:
     """Say what happened, why, which version decided, and how to replay it safely."""
     with _reading() as (reading, releases):
-        view = _view(reading, name)
+        view = named_view(reading, name)
         explanation = explain_record(view.record, releases.get(view.row.release))
     if json:
         print(json_text.dumps(asdict(explanation)))
@@ -104,7 +104,7 @@ def verify(
         )
     with _reading() as (reading, releases):
         if name is not None:
-            view = _view(reading, name)
+            view = named_view(reading, name)
             verification = verify_record(view.record, releases.get(view.row.release))
             runs_view.print_verification(Console(highlight=False), verification, as_json=json)
             matches = verification.matches
@@ -126,7 +126,7 @@ def cancel(
     if not dry_run and not reason.strip():
         raise InvalidChoiceError("The reason is empty.", "Say why with --reason.")
     with recording_at_hand() as at_hand:
-        row = _view(at_hand.reading, name).row
+        row = named_view(at_hand.reading, name).row
         steps = at_hand.reading.open_steps(row.orchestration_id)
         loaded = at_hand.recorder.load([row.tenant_id], [row.orchestration_id])
         if row.orchestration_id not in loaded:
@@ -150,7 +150,7 @@ def _reading(tenant: str | None = None) -> Iterator[tuple[Reading, PostgresqlRel
         yield Reading(database, tenants), PostgresqlReleases(database, shipped_tools())
 
 
-def _view(reading: Reading, name: str) -> RunView:
+def named_view(reading: Reading, name: str) -> RunView:
     """The orchestration of that id, or of the only id that begins so."""
     if len(name) < SHORTEST_BEGINNING:
         raise UnknownRunError(

@@ -10,15 +10,20 @@ from pathlib import Path
 import pytest
 
 from app.adapters.postgresql.database import Database
+from app.adapters.postgresql.reading import Reading
 from app.adapters.postgresql.store import PostgresqlStore
 from app.cli import main as command_line
 from app.data_plane.orchestration.recorder import Loaded, Plan, Recorder, Work
+from app.data_plane.replay.record import read_chain
 from app.data_plane.replay.request import Subject
 from app.kernel.clock import SystemClock
-from app.kernel.facts import DeliveryInDoubt, DeliveryStarted, OrchestrationResumed
+from app.kernel.facts import DeliveryInDoubt, DeliveryStarted, OrchestrationResumed, ReviewRequested
 from config import settings
 from tests.acceptance.repairs import Repairs, give_up, repairable_release, repairs
 from tests.breakers import remote
+from tests.acceptance.repairs import Repairs, events, give_up, repairable_release, repairs
+from tests.eventually import assert_eventually
+from tests.reviewing_workflow import silent_release
 from tests.system import RunningSystem
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "repairing.md"
@@ -79,12 +84,30 @@ def put_in_doubt(system: RunningSystem, subject: Subject) -> str:
     return str(action)
 
 
+def ask_a_person(system: RunningSystem, documents: Path) -> str:
+    """An orchestration whose providers have no answer, once a person is asked; its id."""
+    system.publish(silent_release(), documents)
+    (answer,) = system.accept(events("in-review"))
+    (key,) = answer.orchestration_ids
+    assert_eventually(lambda: asked_about(system, key) == ["classify"], what="a person is asked")
+    return key
+
+
+def asked_about(system: RunningSystem, orchestration_id: str) -> list[str]:
+    """The stages that a person was asked to complete, in order."""
+    view = Reading(system.services.database).views([orchestration_id])[orchestration_id]
+    facts = (recorded.fact for recorded in read_chain(view.record.chain))
+    return [fact.stage for fact in facts if isinstance(fact, ReviewRequested)]
+
+
 def test_every_command_of_the_guide_does_what_it_says(
     system: RunningSystem, sinks: Repairs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Promise: the on-call repairs what gave up, safely, in minutes."""
     first, _by_filter, third = give_up(system, "1", "2", "3")
+    in_review = ask_a_person(system, sinks.documents)
     named = {
+        "RUN": in_review,
         "ORCHESTRATION": first.orchestration_id,
         "DEAD_LETTER": system.rows(
             "SELECT dead_letter_id FROM dead_letters WHERE orchestration_id = %s", [first.orchestration_id]
@@ -107,11 +130,18 @@ def test_every_command_of_the_guide_does_what_it_says(
         assert not ended.value.code, f"{line}\n{said.out}{said.err}"
         told[line] = said.out
     settings.load.cache_clear()
-    assert system.count_by("orchestrations", "status") == {"completed": 3}
+    # Nothing but the doorbell carries it on: the clock that finds what is overdue does not run here.
+    assert_eventually(
+        lambda: asked_about(system, in_review) == ["classify", "settle"], what="it goes on with what was said"
+    )
+    assert system.count_by("orchestrations", "status") == {
+        "completed": 3,
+        "in_review": 1,
+    }
     assert sinks.broken.applied().total() == 2, "each of the two that were replayed was applied once"
-    assert len(COMMANDS) == len(told) == 16
     assert system.rows("SELECT state FROM breaker_orders ORDER BY order_id") == [
         ("forced_open",),
         ("released",),
     ]
-    assert len(COMMANDS) == len(told) == 18
+    assert len(COMMANDS) == len(told) == 25
+    assert len(COMMANDS) == len(told) == 25
