@@ -11,7 +11,7 @@ from app.data_plane.orchestration.state import (
     is_over,
     ready,
 )
-from app.kernel.facts import TERMINAL, AnyFact
+from app.kernel.facts import AnyFact
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def newly(before: tuple[Command, ...], after: tuple[Command, ...]) -> tuple[Comm
 
 def outstanding(state: OrchestrationState) -> tuple[Command, ...]:
     """All that is to be done, known from the state alone: whoever finds an orchestration can carry it on."""
-    if state.started is None or state.status in TERMINAL:
+    if state.started is None or state.closed is not None:
         return ()
     if state.gave_up is not None or state.cancelled_by is not None:
         return _close_early(state)

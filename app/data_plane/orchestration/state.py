@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, get_args
 
 from app.kernel.facts import (
-    TERMINAL,
     ActionAuthorised,
     ActionDenied,
     ActionSettled,
@@ -144,7 +143,7 @@ def fold(state: OrchestrationState, facts: Iterable[Recorded]) -> OrchestrationS
 
 def evolve(state: OrchestrationState, fact: AnyFact) -> OrchestrationState:
     """The state after ``fact``; the same object when the fact cannot follow what is known."""
-    if state.status in TERMINAL:
+    if state.closed is not None:
         return _evolve_closed(state, fact)
     match fact:
         case OrchestrationStarted():

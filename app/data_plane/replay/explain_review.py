@@ -83,7 +83,7 @@ def explain_review(record: Record, release: Release, stage: str, now: datetime) 
         workflow=release.workflow,
         stage=stage,
         state="waiting" if waits is not None else state,
-        since=_requested_at(stage, facts),
+        since=to_text(waits.since) if waits is not None else _requested_at(stage, facts),
         expires=to_text(waits.until) if waits is not None else "",
         means=means,
         agents=stages[stage].voices,
