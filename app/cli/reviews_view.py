@@ -62,8 +62,8 @@ def print_story(console: Console, story: ReviewStory) -> None:
     line("\n[bold]What the agents said[/]")
     for voice in story.agents:
         line(f"  {voice.agent}: {_said(voice)}")
-        for failed in voice.failed_providers:
-            line(f"    asked before, without an answer: {_safe(failed)}")
+        for sentence in voice.way:
+            line(f"    {_safe(sentence)}")
     for name, outcome in story.earlier.items():
         line(f"  before that, {name} was: {'skipped' if outcome is None else _one_line(outcome)}")
     line(

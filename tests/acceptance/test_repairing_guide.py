@@ -19,9 +19,8 @@ from app.data_plane.replay.request import Subject
 from app.kernel.clock import SystemClock
 from app.kernel.facts import DeliveryInDoubt, DeliveryStarted, OrchestrationResumed, ReviewRequested
 from config import settings
-from tests.acceptance.repairs import Repairs, give_up, repairable_release, repairs
-from tests.breakers import remote
 from tests.acceptance.repairs import Repairs, events, give_up, repairable_release, repairs
+from tests.breakers import remote
 from tests.eventually import assert_eventually
 from tests.reviewing_workflow import silent_release
 from tests.system import RunningSystem
@@ -143,5 +142,4 @@ def test_every_command_of_the_guide_does_what_it_says(
         ("forced_open",),
         ("released",),
     ]
-    assert len(COMMANDS) == len(told) == 25
     assert len(COMMANDS) == len(told) == 25

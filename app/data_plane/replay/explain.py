@@ -18,9 +18,8 @@ from app.data_plane.orchestration.state import (
     initial,
 )
 from app.data_plane.projections import ActionRow, read_model
-from app.data_plane.replay.narrate import tell
-from app.data_plane.replay.narrate_run import tell_run, total
 from app.data_plane.replay.narrate import WHO_ANSWERED, tell
+from app.data_plane.replay.narrate_run import tell_run, total
 from app.data_plane.replay.record import Record, read_chain
 from app.kernel.facts import (
     ActionAuthorised,
