@@ -37,6 +37,7 @@ COMMANDS = {
     "replays": "app.cli.replay:replays",
     "releases": "app.cli.releases:releases",
     "providers": "app.cli.providers:providers",
+    "budgets": "app.cli.budgets:budgets",
     "topology": "app.cli.topology:commands",
     "sink": "app.cli.sink:sink",
 }

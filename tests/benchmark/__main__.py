@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmark import bare_peer, memory, record, reference_workflow, second_worker, straggler
+from tests.benchmark import bare_peer, memory, record, reference_workflow, second_worker, straggler, waiting
 from tests.benchmark.running import service
 
 console = Console()
@@ -76,6 +76,21 @@ def _dispatch(seen: second_worker.Scaling) -> str:
     return f"{seen.dispatch_alone_ms:.0f} ms, then {seen.dispatch_together_ms:.0f} ms"
 
 
+def waits(_count: int) -> list[Figure]:
+    """A thousand runs whose model takes a second, on one agent_runs process."""
+    seen = waiting.measure()
+    beyond = seen.seconds - seen.ideal_seconds
+    return [
+        Figure(
+            f"{seen.runs} model calls of 1 s, one process",
+            f"{seen.seconds:.1f} s",
+            f"{beyond:.1f} s beyond the ideal of {seen.ideal_seconds:.0f} s; aim: within 8",
+        ),
+        Figure("calls in flight at once", f"{seen.most_at_once}", "as the model's server saw it; aim: 200"),
+        Figure("that process, at its largest", f"{seen.memory_mb:.0f} MB PSS", "aim: below 250"),
+    ]
+
+
 def sizes(_count: int) -> list[Figure]:
     """Memory of an idle `up`."""
     seen = memory.measure()
@@ -107,6 +122,7 @@ PARTS: dict[str, Callable[[int], list[Figure]]] = {
     "speed": speed,
     "stragglers": stragglers,
     "scaling": scaling,
+    "waiting": waits,
     "memory": sizes,
     "record": records,
 }
