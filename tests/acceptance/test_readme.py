@@ -9,13 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def _blocks(kind: str) -> list[str]:
-    readme = (ROOT / "README.md").read_text()
-    return [body for language, body in BLOCK.findall(readme) if language == kind]
+from tests.documented import ROOT, commands, write_documents
 
 
 def test_the_workflow_of_the_readme_is_published_by_the_commands_of_the_readme(
@@ -23,21 +17,17 @@ def test_the_workflow_of_the_readme_is_published_by_the_commands_of_the_readme(
 ) -> None:
     """Promise: a workflow in five minutes."""
     documents = tmp_path / "my-documents"
-    for body in [*_blocks("yaml"), *_blocks("text")]:
-        title, _, content = body.partition("\n")
-        file = documents / title.removeprefix("# ")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content)
+    write_documents("README.md", documents)
     environment = {
         **os.environ,
         "INTERLOCK_DATABASE_URL": fresh_database,
         "INTERLOCK_HOME": str(tmp_path / "home"),
         "PYTHONPATH": str(ROOT),
     }
-    commands = [line for body in _blocks("sh") for line in body.splitlines()]
-    assert len(commands) == 3
+    lines = commands("README.md")
+    assert len(lines) == 3
     outputs = []
-    for command in commands:
+    for command in lines:
         words = shlex.split(command)
         assert words[0] == "python"
         done = subprocess.run(

@@ -9,6 +9,7 @@ from app.data_plane.agent_runs import moves
 from app.data_plane.agent_runs.moves import Ask, GiveUp
 from app.data_plane.agent_runs.question import Asked, Question, Questioner
 from app.data_plane.agent_runs.run import Run
+from app.kernel.errors import TransientError
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +21,10 @@ class Asker:
         self._questioner = questioner
 
     async def ask(self, run: Run) -> Run:
-        """The run with an answer to interpret, or with why there is none. Never raises for what a model did."""
+        """The run with an answer to interpret, or with why there is none. Never raises for what a model did.
+
+        Raises TransientError when budgets cannot be asked, as their store is away: the run is done later.
+        """
         if run.answer is not None or run.given_up is not None:
             return run
         loop = asyncio.get_running_loop()
@@ -31,6 +35,8 @@ class Asker:
                 await self._ask_in_order(run)
         except TimeoutError:
             run.given_up = GiveUp("timed_out", f"the stage's limit is {run.stage.timeout_seconds:g} s")
+        except TransientError:
+            raise
         except Exception as error:
             # The boundary: a defect in asking one run becomes that run's failure, and the batch goes on.
             _log.exception("a run could not be asked for")

@@ -20,7 +20,7 @@ CREATE TABLE budget_lines (
     reserved bigint NOT NULL DEFAULT 0 CHECK (reserved >= 0),
     spent bigint NOT NULL DEFAULT 0 CHECK (spent >= 0),
     presumed bigint NOT NULL DEFAULT 0 CHECK (presumed >= 0),
-    began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    began_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (account_id, unit)
 ) WITH (fillfactor = 50);
 COMMENT ON COLUMN budget_lines.presumed IS
