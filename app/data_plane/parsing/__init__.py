@@ -1,0 +1,1 @@
+"""Reads what a model wrote: text in, a value or a rejection out. Start at ``answer``."""
