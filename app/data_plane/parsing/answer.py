@@ -16,7 +16,7 @@ from app.data_plane.parsing.candidates import (
     only_brackets_around,
     without_reasoning,
 )
-from app.data_plane.parsing.cursor import TooMuchError
+from app.data_plane.parsing.cursor import Steps, TooMuchError
 from app.data_plane.parsing.documents import Document, read_document
 from app.data_plane.parsing.outcome import PARSER, Parsed, Rejection, Repair, UnreadableError, counted
 from app.data_plane.parsing.plain import MAX_CHARACTERS, NotPlainError, read_plain, same
@@ -45,19 +45,20 @@ def _document(text: str) -> Document:
         return Document(read_plain(text))
     except NotPlainError:
         text = without_reasoning(text)
+    steps = Steps()
     blocks = fenced_blocks(text)
     if len(blocks) == 1 and only_brackets_around(text, blocks[0]):
-        found = read_document(blocks[0].body)
+        found = read_document(blocks[0].body, steps)
         return Document(found.value, {**found.notes, "fence": 1})
     reason: UnreadableError
     try:
-        return read_document(text)
+        return read_document(text, steps)
     except TooMuchError:
         raise
     except UnreadableError as error:
         reason = error
-    fenced = candidates_in_blocks(text, blocks, once=False)
-    chosen = _only(fenced) or _only(_weighty(candidates_in_prose(text, blocks, once=False)))
+    fenced = candidates_in_blocks(text, blocks, steps, once=False)
+    chosen = _only(fenced) or _only(_weighty(candidates_in_prose(text, blocks, steps, once=False)))
     if chosen is None:
         raise reason
     code = "fence" if chosen.fenced else "prose_around"

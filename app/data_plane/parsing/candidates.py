@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from app.data_plane.parsing.cursor import Cursor, TooMuchError
+from app.data_plane.parsing.cursor import Cursor, Steps, TooMuchError
 from app.data_plane.parsing.documents import read_document
 from app.data_plane.parsing.outcome import UnreadableError
 from app.data_plane.parsing.plain import NotPlainError, members_once, too_deep, whole
@@ -111,12 +111,12 @@ def only_brackets_around(text: str, block: Block) -> bool:
     return before is not None and _ONLY_BRACKETS.fullmatch(text, block.end) is not None
 
 
-def candidates_in_blocks(text: str, blocks: list[Block], *, once: bool) -> list[Candidate]:
+def candidates_in_blocks(text: str, blocks: list[Block], steps: Steps, *, once: bool) -> list[Candidate]:
     """The values of the blocks that hold one."""
     found: list[Candidate] = []
     for block in blocks:
         try:
-            document = read_document(block.body, once=once)
+            document = read_document(block.body, steps, once=once)
         except TooMuchError:
             raise
         except UnreadableError:
@@ -127,12 +127,12 @@ def candidates_in_blocks(text: str, blocks: list[Block], *, once: bool) -> list[
     return found
 
 
-def candidates_in_prose(text: str, blocks: list[Block], *, once: bool) -> Iterator[Candidate]:
+def candidates_in_prose(text: str, blocks: list[Block], steps: Steps, *, once: bool) -> Iterator[Candidate]:
     """The objects and lists that stand in the prose outside the blocks, in their order.
 
     Each is read once, and reading goes on behind it; what turned out to be none is not read again from within.
     """
-    cursor = Cursor(text)
+    cursor = Cursor(text, steps)
     decoder = None if too_deep(text) else _decoder(once=once)
     skipped = iter(blocks)
     block = next(skipped, None)

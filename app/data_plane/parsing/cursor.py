@@ -15,11 +15,21 @@ _LINE = re.compile(r"[^\n]*+")
 
 _WORK_PER_CHARACTER = 12
 _WORK_AT_LEAST = 5_000
-_MAX_STEPS = 700_000
+_MAX_STEPS = 150_000
+_AT_ONCE = frozenset('"{}[]:,abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-')
 
 
 class TooMuchError(UnreadableError):
     """The answer as a whole is too much to read: no other reading of it is tried."""
+
+
+class Steps:
+    """Counts the tokens that reading one answer took; shared by all attempts at it."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = _MAX_STEPS
 
 
 class Cursor:
@@ -31,12 +41,12 @@ class Cursor:
 
     __slots__ = ("at", "cut", "notes", "steps", "text", "work")
 
-    def __init__(self, text: str, at: int = 0) -> None:
+    def __init__(self, text: str, steps: Steps | None = None) -> None:
         self.text = text
-        self.at = at
+        self.at = 0
+        self.steps = steps or Steps()
         self.notes: Counter[str] = Counter()
         self.work = _WORK_AT_LEAST + _WORK_PER_CHARACTER * len(text)
-        self.steps = 0
         self.cut = False
         """Whether the value that was read last ends where the text does, so that more may have followed."""
 
@@ -48,8 +58,8 @@ class Cursor:
 
     def step(self) -> None:
         """Account for one token."""
-        self.steps += 1
-        if self.steps > _MAX_STEPS:
+        self.steps.left -= 1
+        if self.steps.left < 0:
             raise TooMuchError("it is broken and has too many parts")
 
     def peek(self) -> str:
@@ -75,6 +85,8 @@ class Cursor:
     def skip_blank(self) -> None:
         """Pass over spaces and comments."""
         text = self.text
+        if text[self.at : self.at + 1] in _AT_ONCE:
+            return
         while True:
             match = _PLAIN_SPACES.match(text, self.at)
             start, self.at = self.at, match.end() if match else self.at

@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from app.data_plane.parsing.cursor import Cursor
+from app.data_plane.parsing.cursor import Cursor, Steps
 from app.data_plane.parsing.outcome import UnreadableError
 from app.data_plane.parsing.plain import NotPlainError, read_plain
 from app.data_plane.parsing.quoted import QUOTES, looks_like_key
 from app.data_plane.parsing.tolerant import TolerantReader
 from interlock.canonical import JsonValue
 
-_ESCAPED = re.compile(r'\s*(?:[\[{]\s*(?:\\n|\s)*)*\\"')
+_BEFORE_ESCAPED = "[{ \t\r\n\\rt"
 _ESCAPE = re.compile(r"\\([^u])", re.DOTALL)
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 _REST = re.compile(r"[\s\]}`;]*+")
@@ -29,7 +29,7 @@ class Document:
     notes: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_document(text: str, *, once: bool = False) -> Document:
+def read_document(text: str, steps: Steps, *, once: bool = False) -> Document:
     """The value that the whole of ``text`` is.
 
     Raises:
@@ -39,15 +39,21 @@ def read_document(text: str, *, once: bool = False) -> Document:
         return Document(read_plain(text, once=once))
     except NotPlainError:
         pass
-    if _ESCAPED.match(text):
+    if _is_escaped(text):
         text = _ESCAPE.sub(lambda match: _UNESCAPED.get(match[1], match[1]), text)
-        found = _read(text, once=once)
+        found = _read(text, steps, once=once)
         return Document(found.value, {**found.notes, "escaped": 1})
-    return _read(text, once=once)
+    return _read(text, steps, once=once)
 
 
-def _read(text: str, *, once: bool) -> Document:
-    cursor = Cursor(text)
+def _is_escaped(text: str) -> bool:
+    """Whether the text is one level too deep in backslashes: its first quote already has one."""
+    quote = text.find('"')
+    return quote > 0 and text[quote - 1] == "\\" and not text[: quote - 1].strip(_BEFORE_ESCAPED)
+
+
+def _read(text: str, steps: Steps, *, once: bool) -> Document:
+    cursor = Cursor(text, steps)
     cursor.skip_blank()
     start = cursor.at
     first = cursor.peek()
@@ -59,7 +65,7 @@ def _read(text: str, *, once: bool) -> Document:
         try:
             return _whole(cursor, once=once)
         except UnreadableError:
-            cursor = Cursor("{" + text[start:])
+            cursor = Cursor("{" + text[start:], steps)
             cursor.notes["bracket"] += 1
     return _whole(cursor, once=once)
 

@@ -33,6 +33,14 @@ _KEY = re.compile(
     r"""|[A-Za-z_$][\w$.-]{0,100}["'`\u00b4\u2018\u2019\u201c\u201d]?\s{0,20}:(?!//)"""
 )
 _AFTER_CLOSING = re.compile(r"[\]})]\s{0,200}(?:$|[,\]})\];{\[`#]|//|/\*|\\)|[\]})][^\S\n]{0,100}(?:\n|$)")
+_CLEAN = r'"([^"\\\x00-\x1f]*+)"'
+# What needs no second look: the string as nearly every one is written, with what nearly always follows it.
+_COMMON = {
+    "key": re.compile(_CLEAN + r"(?=\s*+:)"),
+    "member": re.compile(_CLEAN + r"""(?=\s*+(?:,\s*+"[^"\\\n]{1,100}+"\s*+:|\}\s*+(?:[,}\]]|$)))"""),
+    "item": re.compile(_CLEAN + r"""(?=\s*+(?:,\s*+["{\[]|\]\s*+[,}\]]))"""),
+    "root": re.compile(_CLEAN + r"\s*+$"),
+}
 _KEYWORD = re.compile(r"(?:true|false|null|True|False|None|undefined)(?![\w$])")
 _STOPS = re.compile(r"[,\]}\n+]|(?<!:)//|/\*")
 _CLOSED = {"]": "[", "}": "{", ")": "("}
@@ -302,6 +310,9 @@ def read_quoted(cursor: Cursor, place: Place, open_brackets: str) -> str:
     ``open_brackets`` are those of the containers around it, one character each.
     """
     cursor.step()
+    if common := _COMMON[place.value].match(cursor.text, cursor.at):
+        cursor.at = common.end()
+        return common[1]
     quote = cursor.peek()
     if quote != '"':
         cursor.notes["single_quotes" if quote == "'" else "other_quotes"] += 1
