@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 from app.control_plane.expressions import Members, Variables, check_expression
 from app.control_plane.problems import Problem
-from app.kernel.proposal_schema import fields_of, misfits, problems
+from app.kernel.proposal_schema import compiled, problems
 from app.kernel.release import AgentBundle, Expression, ScriptedProvider, Stage, ToolSpec, WorkflowTemplate
+from app.kernel.schema_check import misfit
+from app.kernel.schema_words import fields_of
 from interlock.canonical import JsonValue
 
 _EVENT_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\*?|\*")
@@ -245,8 +247,8 @@ def _check_fallback_rule(
 
 def _misfit(schema: Mapping[str, JsonValue], proposal: Mapping[str, JsonValue]) -> str | None:
     """Why ``proposal`` does not fit ``schema``, which is a supported one."""
-    found = misfits(schema, proposal)
-    return f"it does not fit the proposal's schema ({found[0]})" if found else None
+    found = misfit(compiled(schema), proposal)
+    return f"it does not fit the proposal's schema ({found})" if found is not None else None
 
 
 def _check_lookups(template: WorkflowTemplate, tools: Mapping[str, ToolSpec], findings: Findings) -> None:

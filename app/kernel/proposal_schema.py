@@ -1,299 +1,427 @@
-"""The part of JSON Schema that a proposal may be described with, and its compilation to a pydantic model.
+"""The part of JSON Schema that an answer may be described with, compiled once.
 
-A proposal is one flat object: strings, numbers, booleans and lists of strings. What a schema says beyond this
-is an error at publishing, so that no keyword is ever silently ignored. Both planes read it here: the control
-plane asks for ``problems``, the data plane for ``model_of``, people for ``fields_of`` and ``misfits``. The words are
-those of JSON Schema 2020-12.
+What a schema says beyond this is an error at publishing, so that no keyword is ever silently ignored. Both planes
+read it here: the control plane asks for ``problems``, the data plane for ``compiled``. The words are those of JSON
+Schema 2020-12, and one of ours: ``x-aliases`` beside ``enum`` gives further names for its values.
+
+A proposal is one closed object at the top; below that, all that is supported may stand.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Annotated, Literal, Self
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+from typing import Literal
 
 from app.kernel.errors import PermanentError
+from app.kernel.linear_pattern import LinearPattern, UnsupportedPatternError
 from interlock.canonical import JsonObject, JsonValue, NotCanonicalError, canonical_bytes
 
 MAX_PROPERTIES = 64
 MAX_ENUM = 1000
-_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
+MAX_NODES = 2000
+MAX_SCHEMA_DEPTH = 24
+TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
+_PROPERTY = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")
 _NUL_OR_SURROGATE = re.compile("[\x00\ud800-\udfff]")
-
-PropertyName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,62}$")]
-Length = Annotated[StrictInt, Field(ge=0, le=_HIGHEST)]
-Whole = Annotated[StrictInt, Field(ge=_LOWEST, le=_HIGHEST)]
-Fraction = Annotated[StrictFloat, Field(allow_inf_nan=False)]
-Enum = Annotated[tuple[StrictStr, ...], Field(min_length=1, max_length=MAX_ENUM)]
+_DEFINITION = "#/$defs/"
+_IGNORED = frozenset(
+    ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$schema", "$comment",
+     "$id", "format", "discriminator", "contentMediaType", "contentEncoding", "$defs")
+)  # fmt: skip
+_LENGTHS = {
+    "minLength": "min_length", "maxLength": "max_length", "minItems": "min_items", "maxItems": "max_items",
+    "minProperties": "min_properties", "maxProperties": "max_properties",
+}  # fmt: skip
+_BOUNDS = {
+    "minimum": "minimum", "maximum": "maximum",
+    "exclusiveMinimum": "above", "exclusiveMaximum": "below",
+}  # fmt: skip
+_PARTS = frozenset(
+    ("type", "enum", "const", "x-aliases", "properties", "required", "additionalProperties", "items", "prefixItems",
+     "uniqueItems", "multipleOf", "pattern", "anyOf", "oneOf", "allOf", "$ref")
+)  # fmt: skip
 
 
 class UnsupportedSchemaError(PermanentError):
-    """The schema says something that proposals cannot be checked for."""
+    """The schema says something that answers cannot be checked for."""
 
     code = "unsupported_proposal_schema"
 
 
-class _Part(BaseModel):
-    """A schema or a part of one. ``title`` and ``description`` are for the model that answers."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One allowed value and the names that a model may use for it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    title: StrictStr = ""
-    description: StrictStr = ""
-
-
-class _String(_Part):
-    type: Literal["string"]
-    enum: Enum | None = None
-    minLength: Length | None = None  # noqa: N815
-    maxLength: Length | None = None  # noqa: N815
-
-    def annotation(self) -> object:
-        if self.enum is not None:
-            return Literal[self.enum]
-        bounds = Field(min_length=self.minLength, max_length=self.maxLength)
-        return Annotated[StrictStr, bounds, AfterValidator(_storable)]
-
-    def words(self) -> tuple[str, str]:
-        if self.enum is not None:
-            return "one of", ", ".join(json.dumps(value, ensure_ascii=False) for value in self.enum)
-        return "text", _between(self.minLength, self.maxLength, " characters")
-
-    @model_validator(mode="after")
-    def _says_each_thing_once(self) -> Self:
-        if self.enum is not None and (self.minLength, self.maxLength) != (None, None):
-            raise ValueError('"enum" and a length do not go together')
-        _ordered("minLength", self.minLength, "maxLength", self.maxLength)
-        return self
+    value: JsonValue
+    names: tuple[str, ...] = ()
 
 
-class _Integer(_Part):
-    type: Literal["integer"]
-    minimum: Whole | None = None
-    maximum: Whole | None = None
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One schema, or one part of one. What it does not restrict is None, or empty."""
 
-    def annotation(self) -> object:
-        low = _LOWEST if self.minimum is None else self.minimum
-        high = _HIGHEST if self.maximum is None else self.maximum
-        return Annotated[StrictInt, Field(ge=low, le=high)]
+    types: tuple[str, ...] = ()
+    title: str = ""
+    description: str = ""
+    choices: tuple[Choice, ...] | None = None
+    properties: Mapping[str, Node] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    additional: Node | Literal[True, False] = True
+    items: Node | None = None
+    prefix: tuple[Node, ...] = ()
+    closed_items: bool = False
+    unique: bool = False
+    min_length: int | None = None
+    max_length: int | None = None
+    min_items: int | None = None
+    max_items: int | None = None
+    min_properties: int | None = None
+    max_properties: int | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+    multiple: int | None = None
+    pattern: LinearPattern | None = None
+    any_of: tuple[Node, ...] = ()
+    one_of: tuple[Node, ...] = ()
+    all_of: tuple[Node, ...] = ()
+    reference: str = ""
+    definitions: Mapping[str, Node] = field(default_factory=dict, repr=False)
 
-    def words(self) -> tuple[str, str]:
-        return "whole number", _between(self.minimum, self.maximum)
-
-    @model_validator(mode="after")
-    def _is_ordered(self) -> Self:
-        _ordered("minimum", self.minimum, "maximum", self.maximum)
-        return self
-
-
-class _Number(_Part):
-    type: Literal["number"]
-    minimum: Whole | Fraction | None = None
-    maximum: Whole | Fraction | None = None
-
-    def annotation(self) -> object:
-        bounds = Field(ge=self.minimum, le=self.maximum)
-        # The whole number first: a float would round what is above 2**53.
-        return Annotated[Whole, bounds] | Annotated[Fraction, bounds]
-
-    def words(self) -> tuple[str, str]:
-        return "number", _between(self.minimum, self.maximum)
-
-    @model_validator(mode="after")
-    def _is_ordered(self) -> Self:
-        _ordered("minimum", self.minimum, "maximum", self.maximum)
-        return self
-
-
-class _Boolean(_Part):
-    type: Literal["boolean"]
-
-    def annotation(self) -> object:
-        return StrictBool
-
-    def words(self) -> tuple[str, str]:
-        return "true or false", ""
+    @property
+    def target(self) -> Node | None:
+        """The definition that this part refers to."""
+        return self.definitions[self.reference] if self.reference else None
 
 
-class _Array(_Part):
-    type: Literal["array"]
-    items: _String
-    maxItems: Length | None = None  # noqa: N815
+def compiled(schema: JsonObject) -> Node:
+    """``schema`` in a form to read and check answers by; compiled once for each distinct schema.
 
-    def annotation(self) -> object:
-        item = self.items.annotation()
-        return Annotated[list[item], Field(max_length=self.maxItems)]  # type: ignore[valid-type]
-
-    def words(self) -> tuple[str, str]:
-        kind, allowed = self.items.words()
-        bounds = (_between(None, self.maxItems, " items"), allowed)
-        return f"list, each {kind}", "; ".join(bound for bound in bounds if bound)
-
-
-_Property = Annotated[_String | _Integer | _Number | _Boolean | _Array, Field(discriminator="type")]
-
-
-class _Schema(_Part):
-    type: Literal["object"]
-    properties: Annotated[dict[PropertyName, _Property], Field(min_length=1, max_length=MAX_PROPERTIES)]
-    required: tuple[StrictStr, ...] = ()
-    additionalProperties: Literal[False]  # noqa: N815
-
-    @model_validator(mode="after")
-    def _requires_what_there_is(self) -> Self:
-        absent = sorted(set(self.required) - set(self.properties))
-        if absent:
-            raise ValueError(f'"required" names {absent[0]!r}, which is no property')
-        return self
+    Raises:
+        UnsupportedSchemaError: it says something that is not supported.
+    """
+    try:
+        found, node = _compiled(canonical_bytes(schema))
+    except NotCanonicalError as error:
+        raise UnsupportedSchemaError(
+            f"The schema is not JSON: {error}.", "Write it as plain JSON."
+        ) from error
+    if found:
+        raise UnsupportedSchemaError(
+            f"The schema is not supported: {'; '.join(found)}.",
+            "Use what app/kernel/proposal_schema.py describes.",
+        )
+    return node
 
 
 def problems(schema: JsonValue) -> list[str]:
     """What is wrong with ``schema`` as that of a proposal, as ``where: what``; empty when it is supported."""
     try:
-        canonical_bytes(schema)
-        _Schema.model_validate(schema)
+        canonical = canonical_bytes(schema)
     except NotCanonicalError as error:
         return [f"schema: {error}"]
-    except ValidationError as error:
-        return [_sentence(problem["loc"], problem["msg"]) for problem in error.errors(include_url=False)]
-    return []
+    if not isinstance(schema, Mapping):
+        return ["schema: it is no object"]
+    return [*_beyond_a_proposal(schema), *_compiled(canonical)[0]]
 
 
-def model_of(schema: JsonObject) -> type[BaseModel]:
-    """The pydantic model of ``schema``, strict and closed; compiled once for each distinct schema.
-
-    The fields are ``field_0``, ``field_1``, ... with the properties' names as aliases, because a property may
-    have a name that a pydantic model has another use for.
-
-    Raises:
-        UnsupportedSchemaError: the schema has ``problems``.
-    """
-    try:
-        return _compiled(canonical_bytes(schema))
-    except NotCanonicalError as error:
-        raise UnsupportedSchemaError(
-            f"The schema is not JSON: {error}.", "Write it as plain JSON."
-        ) from error
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL keeps this text: it has no NUL and no lone surrogate."""
+    return _NUL_OR_SURROGATE.search(text) is None
 
 
-@dataclass(frozen=True, slots=True)
-class FieldTold:
-    """One field of a proposal in plain words."""
-
-    name: str
-    type: str
-    allowed: str
-    """Which values, as far as the schema says so; else empty."""
-    required: bool
-    description: str
-
-
-def fields_of(schema: JsonObject) -> tuple[FieldTold, ...]:
-    """What a proposal consists of, for a person who has to write one: first what must be there.
-
-    ``schema`` is a supported one.
-    """
-    parsed = _Schema.model_validate_json(canonical_bytes(schema))
-    found = [
-        FieldTold(name, *part.words(), name in parsed.required, part.description or part.title)
-        for name, part in parsed.properties.items()
-    ]
-    return tuple(sorted(found, key=lambda told: not told.required))
-
-
-@dataclass(frozen=True, slots=True)
-class Misfit:
-    """Why a value is no proposal, at one of its fields."""
-
-    path: str
-    """``labels.2`` for the third entry of a list."""
-    reason: str
-
-    @property
-    def field(self) -> str:
-        """The field that it is about."""
-        return self.path.partition(".")[0]
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
-
-
-def misfits(schema: JsonObject, value: JsonObject) -> tuple[Misfit, ...]:
-    """Why ``value`` does not fit ``schema``, which is a supported one; empty when it does.
-
-    The reasons are the validator's words, for people. What is recorded names the fields alone: those words may change
-    with the library's version.
-    """
-    try:
-        model_of(schema).model_validate(value)
-    except ValidationError as error:
-        # A number fails as a whole one and as a fraction: what is said last, of the fraction, says what is wrong.
-        found = {
-            _path(problem["loc"]): problem["msg"][0].lower() + problem["msg"][1:]
-            for problem in error.errors(include_url=False, include_input=False, include_context=False)
-        }
-        return tuple(Misfit(path, reason) for path, reason in found.items())
-    return ()
-
-
-def _path(location: Sequence[int | str]) -> str:
-    return ".".join([str(location[0]), *(str(part) for part in location[1:] if isinstance(part, int))])
-
-
-def _between(low: float | None, high: float | None, unit: str = "") -> str:
-    if low is not None and high is not None:
-        return f"{low} to {high}{unit}"
-    if low is not None:
-        return f"{low}{unit} or more"
-    return f"at most {high}{unit}" if high is not None else ""
+def _beyond_a_proposal(schema: JsonObject) -> Iterator[str]:
+    """What a proposal is at its top: one closed object with properties that expressions can name."""
+    if schema.get("type") != "object":
+        yield 'schema.type: a proposal is an "object"'
+    if schema.get("additionalProperties") is not False:
+        yield "schema.additionalProperties: a proposal is closed, so this is false"
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping) or not properties:
+        yield "schema.properties: a proposal has at least one property"
+        return
+    for name in properties:
+        if not _PROPERTY.fullmatch(name):
+            yield f"schema.properties.{name}: it is no name of letters, digits and _"
 
 
 @lru_cache(maxsize=512)
-def _compiled(canonical: bytes) -> type[BaseModel]:
-    try:
-        schema = _Schema.model_validate_json(canonical)
-    except ValidationError as error:
-        found = "; ".join(_sentence(problem["loc"], problem["msg"]) for problem in error.errors())
-        raise UnsupportedSchemaError(
-            f"The proposal's schema is not supported: {found}.",
-            "Describe one flat object of strings, integers, numbers, booleans and arrays of strings.",
-        ) from error
-    fields: dict[str, tuple[object, object]] = {}
-    for position, (name, part) in enumerate(schema.properties.items()):
-        default = ... if name in schema.required else None
-        fields[f"field_{position}"] = (part.annotation(), Field(default, alias=name))
-    config = ConfigDict(strict=True, extra="forbid", frozen=True)
-    model: type[BaseModel] = create_model("ProposalModel", __config__=config, **fields)  # type: ignore[call-overload]
-    return model
+def _compiled(canonical: bytes) -> tuple[tuple[str, ...], Node]:
+    compiler = _Compiler()
+    node = compiler.root(json.loads(canonical))
+    return tuple(compiler.found), node
 
 
-def _ordered(low_name: str, low: float | None, high_name: str, high: float | None) -> None:
-    if low is not None and high is not None and low > high:
-        raise ValueError(f'"{low_name}" is above "{high_name}"')
+class _Compiler:
+    """Makes nodes of one schema and collects what it cannot."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self.definitions: dict[str, Node] = {}
+        self.references: list[tuple[str, str]] = []
+        self.nodes = 0
+
+    def root(self, schema: JsonValue) -> Node:
+        definitions = schema.get("$defs", {}) if isinstance(schema, Mapping) else {}
+        if isinstance(definitions, Mapping):
+            for name, part in definitions.items():
+                self.definitions[name] = self.node(part, f"schema.$defs.{name}", 1)
+        else:
+            self.say("schema.$defs", "it is no object")
+        root = self.node(schema, "schema", 0)
+        for place, name in self.references:
+            if name not in self.definitions:
+                self.say(place, f"there is no definition {name[:60]!r}")
+        if not self.found:
+            self._refuse_circles(root)
+        return root
+
+    def say(self, place: str, reason: str) -> None:
+        self.found.append(f"{place}: {reason}")
+
+    def _refuse_circles(self, root: Node) -> None:
+        """A definition that stands for itself, with no object or list between, describes nothing."""
+        for name, node in [("", root), *self.definitions.items()]:
+            seen: set[int] = set()
+            waiting = list(_same_value(node))
+            while waiting:
+                other = waiting.pop()
+                if other is node:
+                    self.say(
+                        f"schema.$defs.{name}" if name else "schema", "it refers to itself for the same value"
+                    )
+                    return
+                if id(other) not in seen:
+                    seen.add(id(other))
+                    waiting.extend(_same_value(other))
+
+    def node(self, schema: JsonValue, place: str, depth: int) -> Node:
+        if schema is True:
+            return Node()
+        if not isinstance(schema, Mapping):
+            self.say(place, "it is no schema")
+            return Node()
+        self.nodes += 1
+        if self.nodes > MAX_NODES or depth > MAX_SCHEMA_DEPTH:
+            if not self.found or self.found[-1] != f"{place}: the schema is too large or too deep":
+                self.say(place, "the schema is too large or too deep")
+            return Node()
+        for keyword in schema:
+            if (
+                keyword not in _PARTS
+                and keyword not in _IGNORED
+                and keyword not in _LENGTHS
+                and keyword not in _BOUNDS
+            ):
+                self.say(f"{place}.{keyword}", "this keyword is not supported")
+        items, prefix, closed = self._items(schema, place, depth)
+        lengths, bounds = self._lengths(schema, place), self._bounds(schema, place)
+        return Node(
+            types=self._types(schema, place),
+            title=self._text(schema, "title", place),
+            description=self._text(schema, "description", place),
+            choices=self._choices(schema, place),
+            properties=self._properties(schema, place, depth),
+            required=self._required(schema, place),
+            additional=self._additional(schema, place, depth),
+            items=items,
+            prefix=prefix,
+            closed_items=closed,
+            unique=self._flag(schema, "uniqueItems", place),
+            multiple=self._multiple(schema, place),
+            pattern=self._pattern(schema, place),
+            any_of=self._several(schema, "anyOf", place, depth),
+            one_of=self._several(schema, "oneOf", place, depth),
+            all_of=self._several(schema, "allOf", place, depth),
+            reference=self._reference(schema, place),
+            definitions=self.definitions,
+            minimum=bounds["minimum"],
+            maximum=bounds["maximum"],
+            above=bounds["above"],
+            below=bounds["below"],
+            **lengths,
+        )
+
+    def _text(self, schema: JsonObject, keyword: str, place: str) -> str:
+        text = schema.get(keyword, "")
+        if isinstance(text, str):
+            return text
+        self.say(f"{place}.{keyword}", "it is no text")
+        return ""
+
+    def _flag(self, schema: JsonObject, keyword: str, place: str) -> bool:
+        flag = schema.get(keyword, False)
+        if not isinstance(flag, bool):
+            self.say(f"{place}.{keyword}", "it is neither true nor false")
+        return flag is True
+
+    def _types(self, schema: JsonObject, place: str) -> tuple[str, ...]:
+        told = schema.get("type", ())
+        types = (told,) if isinstance(told, str) else told
+        if not isinstance(types, (list, tuple)) or ("type" in schema and not types):
+            self.say(f"{place}.type", "it is no type")
+            return ()
+        for name in types:
+            if name not in TYPES:
+                self.say(f"{place}.type", f"{str(name)[:60]!r} is no type")
+        return tuple(name for name in types if isinstance(name, str) and name in TYPES)
+
+    def _choices(self, schema: JsonObject, place: str) -> tuple[Choice, ...] | None:
+        aliases = self._aliases(schema, place)
+        if "const" in schema:
+            title = schema.get("title")
+            return (Choice(schema["const"], (title,) if isinstance(title, str) else ()),)
+        if "enum" not in schema:
+            return None
+        values = schema["enum"]
+        if not isinstance(values, (list, tuple)) or not 0 < len(values) <= MAX_ENUM:
+            self.say(f"{place}.enum", f"it is no list of 1 to {MAX_ENUM} values")
+            return None
+        for name in aliases:
+            if name not in values:
+                self.say(f"{place}.x-aliases", f"{name[:60]!r} is no value of the enum")
+        return tuple(
+            Choice(value, aliases.get(value, ()) if isinstance(value, str) else ()) for value in values
+        )
+
+    def _aliases(self, schema: JsonObject, place: str) -> dict[str, tuple[str, ...]]:
+        told = schema.get("x-aliases", {})
+        found: dict[str, tuple[str, ...]] = {}
+        if not isinstance(told, Mapping) or ("x-aliases" in schema and "enum" not in schema):
+            self.say(f"{place}.x-aliases", "it is no object beside an enum")
+            return found
+        for value, names in told.items():
+            if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+                found[value] = tuple(str(name) for name in names)
+            else:
+                self.say(f"{place}.x-aliases", "the aliases of a value are a list of texts")
+        return found
+
+    def _properties(self, schema: JsonObject, place: str, depth: int) -> dict[str, Node]:
+        told = schema.get("properties", {})
+        if not isinstance(told, Mapping) or len(told) > MAX_PROPERTIES:
+            self.say(f"{place}.properties", f"it is no object of at most {MAX_PROPERTIES} properties")
+            return {}
+        return {
+            name: self.node(part, f"{place}.properties.{name[:60]}", depth + 1) for name, part in told.items()
+        }
+
+    def _required(self, schema: JsonObject, place: str) -> tuple[str, ...]:
+        told = schema.get("required", ())
+        if not isinstance(told, (list, tuple)) or not all(isinstance(name, str) for name in told):
+            self.say(f"{place}.required", "it is no list of names")
+            return ()
+        properties = schema.get("properties", {})
+        for name in told:
+            if isinstance(properties, Mapping) and name not in properties:
+                self.say(f"{place}.required", f'"required" names {str(name)[:60]!r}, which is no property')
+        return tuple(str(name) for name in told)
+
+    def _additional(self, schema: JsonObject, place: str, depth: int) -> Node | Literal[True, False]:
+        told = schema.get("additionalProperties", True)
+        if isinstance(told, bool):
+            return told
+        return self.node(told, f"{place}.additionalProperties", depth + 1)
+
+    def _items(
+        self, schema: JsonObject, place: str, depth: int
+    ) -> tuple[Node | None, tuple[Node, ...], bool]:
+        prefix = self._several(schema, "prefixItems", place, depth)
+        told = schema.get("items", True)
+        if told is False:
+            return None, prefix, True
+        if told is True:
+            return None, prefix, False
+        return self.node(told, f"{place}.items", depth + 1), prefix, False
+
+    def _several(self, schema: JsonObject, keyword: str, place: str, depth: int) -> tuple[Node, ...]:
+        told = schema.get(keyword, ())
+        if keyword not in schema:
+            return ()
+        if not isinstance(told, (list, tuple)) or not 0 < len(told) <= MAX_PROPERTIES:
+            self.say(f"{place}.{keyword}", f"it is no list of 1 to {MAX_PROPERTIES} schemas")
+            return ()
+        return tuple(
+            self.node(part, f"{place}.{keyword}.{position}", depth + 1) for position, part in enumerate(told)
+        )
+
+    def _reference(self, schema: JsonObject, place: str) -> str:
+        told = schema.get("$ref")
+        if told is None:
+            return ""
+        if not isinstance(told, str) or not told.startswith(_DEFINITION):
+            self.say(f"{place}.$ref", f"only {_DEFINITION}<name> is supported")
+            return ""
+        name = told[len(_DEFINITION) :]
+        self.references.append((f"{place}.$ref", name))
+        return name
+
+    def _pattern(self, schema: JsonObject, place: str) -> LinearPattern | None:
+        told = schema.get("pattern")
+        if told is None:
+            return None
+        try:
+            if not isinstance(told, str):
+                raise UnsupportedPatternError("it is no text")
+            return LinearPattern(told)
+        except UnsupportedPatternError as error:
+            self.say(f"{place}.pattern", f"it is not supported: {error}")
+            return None
+
+    def _multiple(self, schema: JsonObject, place: str) -> int | None:
+        told = schema.get("multipleOf")
+        if told is None:
+            return None
+        if isinstance(told, bool) or not isinstance(told, int) or told < 1:
+            self.say(f"{place}.multipleOf", "it is no whole number above 0")
+            return None
+        return told
+
+    def _lengths(self, schema: JsonObject, place: str) -> dict[str, int | None]:
+        found: dict[str, int | None] = {}
+        for keyword, name in _LENGTHS.items():
+            told = schema.get(keyword)
+            if told is not None and (isinstance(told, bool) or not isinstance(told, int) or told < 0):
+                self.say(f"{place}.{keyword}", "it is no whole number from 0")
+                told = None
+            found[name] = told
+        for what in ("Length", "Items", "Properties"):
+            low, high = found[f"min_{what.lower()}"], found[f"max_{what.lower()}"]
+            if low is not None and high is not None and low > high:
+                self.say(place, f'"min{what}" is above "max{what}"')
+        return found
+
+    def _bounds(self, schema: JsonObject, place: str) -> dict[str, float | None]:
+        found: dict[str, float | None] = {}
+        for keyword, name in _BOUNDS.items():
+            told = schema.get(keyword)
+            if told is not None and (
+                isinstance(told, bool) or not isinstance(told, (int, float)) or not math.isfinite(told)
+            ):
+                self.say(f"{place}.{keyword}", "it is no number")
+                told = None
+            found[name] = told
+        if (
+            found["minimum"] is not None
+            and found["maximum"] is not None
+            and found["minimum"] > found["maximum"]
+        ):
+            self.say(place, '"minimum" is above "maximum"')
+        return found
 
 
-def _sentence(location: tuple[int | str, ...], message: str) -> str:
-    return f"{'.'.join(['schema', *map(str, location)])}: {message}"
-
-
-def _storable(text: str) -> str:
-    if _NUL_OR_SURROGATE.search(text):
-        raise ValueError("the text has a NUL or a lone surrogate")
-    return text
+def _same_value(node: Node) -> Iterator[Node]:
+    """The parts that a value must fit as well, or instead."""
+    if node.target is not None:
+        yield node.target
+    yield from node.any_of
+    yield from node.one_of
+    yield from node.all_of

@@ -37,8 +37,8 @@ from app.kernel.facts import (
     StageSkipped,
     StageStarted,
 )
-from app.kernel.proposal_schema import misfits
 from app.kernel.release import ActionTemplate, Expression
+from app.kernel.schema_words import misfits
 from interlock.canonical import JsonObject, JsonValue, digest
 
 

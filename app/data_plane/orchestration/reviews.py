@@ -21,7 +21,7 @@ from app.kernel.facts import (
     ReviewRequested,
     ReviewResolved,
 )
-from app.kernel.proposal_schema import misfits
+from app.kernel.schema_words import misfits
 from interlock.canonical import JsonObject, canonical_bytes, digest_bytes
 
 

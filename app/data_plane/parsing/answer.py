@@ -6,22 +6,22 @@ rejected.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from app.data_plane.parsing.candidates import (
-    Candidate,
-    candidates_in_blocks,
-    candidates_in_prose,
-    fenced_blocks,
-    only_brackets_around,
-    without_reasoning,
+from app.data_plane.parsing.choosing import fitting_value, plainest_value
+from app.data_plane.parsing.outcome import (
+    PARSER,
+    Parsed,
+    Rejection,
+    Repair,
+    UnreadableError,
+    counted,
+    path_of,
 )
-from app.data_plane.parsing.cursor import Steps, TooMuchError
-from app.data_plane.parsing.documents import Document, read_document
-from app.data_plane.parsing.outcome import PARSER, Parsed, Rejection, Repair, UnreadableError, counted
-from app.data_plane.parsing.plain import MAX_CHARACTERS, NotPlainError, read_plain, same
+from app.data_plane.parsing.plain import MAX_CHARACTERS
+from app.kernel.proposal_schema import UnsupportedSchemaError, compiled
+from app.kernel.schema_check import Misfit
+from interlock.canonical import JsonObject
 
-__all__ = ["MAX_CHARACTERS", "PARSER", "Parsed", "Rejection", "Repair", "read"]
+__all__ = ["MAX_CHARACTERS", "PARSER", "Parsed", "Rejection", "Repair", "read", "read_as"]
 
 
 def read(text: str) -> Parsed | Rejection:
@@ -29,61 +29,37 @@ def read(text: str) -> Parsed | Rejection:
 
     Plain JSON gives what the standard parser gives, and everything else what it most plainly means.
     """
-    if len(text) > MAX_CHARACTERS:
-        return Rejection("", f"the answer is longer than {MAX_CHARACTERS} characters")
-    if not text.strip():
-        return Rejection("", "the answer is empty")
+    if (refused := _refused(text)) is not None:
+        return refused
     try:
-        found = _document(text)
+        found = plainest_value(text)
     except UnreadableError as error:
         return Rejection("", f"the answer cannot be read: {error}")
     return Parsed(found.value, counted(found.notes))
 
 
-def _document(text: str) -> Document:
+def read_as(text: str, schema: JsonObject) -> Parsed | Rejection:
+    """The one value of an answer that fits ``schema``, which ``app.kernel.proposal_schema`` describes.
+
+    What fits strictly is taken as it stands. Else a value is changed only where the schema says what it should be,
+    and every change is told in ``repairs``.
+    """
     try:
-        return Document(read_plain(text))
-    except NotPlainError:
-        text = without_reasoning(text)
-    steps = Steps()
-    blocks = fenced_blocks(text)
-    if len(blocks) == 1 and only_brackets_around(text, blocks[0]):
-        found = read_document(blocks[0].body, steps)
-        return Document(found.value, {**found.notes, "fence": 1})
-    reason: UnreadableError
+        node = compiled(schema)
+    except UnsupportedSchemaError as error:
+        return Rejection("", error.what)
+    if (refused := _refused(text)) is not None:
+        return refused
     try:
-        return read_document(text, steps)
-    except TooMuchError:
-        raise
+        found = fitting_value(text, node)
     except UnreadableError as error:
-        reason = error
-    fenced = candidates_in_blocks(text, blocks, steps, once=False)
-    chosen = _only(fenced) or _only(_weighty(candidates_in_prose(text, blocks, steps, once=False)))
-    if chosen is None:
-        raise reason
-    code = "fence" if chosen.fenced else "prose_around"
-    return Document(chosen.value, {**chosen.notes, code: 1})
+        return Rejection("", f"the answer cannot be read: {error}")
+    if isinstance(found, Misfit):
+        return Rejection(path_of(found.path), found.reason)
+    return found
 
 
-def _weighty(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The candidates that say something; a list beside an object is taken for a part of the prose."""
-    full: list[Candidate] = []
-    behind = -1
-    for candidate in candidates:
-        # An empty object in prose says nothing, unless another value touches it.
-        if candidate.size or candidate.start == behind:
-            full.append(candidate)
-        behind = candidate.end
-    objects = [candidate for candidate in full if isinstance(candidate.value, dict)]
-    return objects or [candidate for candidate in full if candidate.size > 1]
-
-
-def _only(candidates: list[Candidate]) -> Candidate | None:
-    """The candidate that all are equal to, or the last one if it alone is said to be final."""
-    if not candidates:
-        return None
-    if all(same(candidates[0].value, other.value) for other in candidates[1:]):
-        return candidates[0]
-    if candidates[-1].final and not any(other.final for other in candidates[:-1]):
-        return candidates[-1]
-    raise UnreadableError("it has several values that differ")
+def _refused(text: str) -> Rejection | None:
+    if len(text) > MAX_CHARACTERS:
+        return Rejection("", f"the answer is longer than {MAX_CHARACTERS} characters")
+    return None if text.strip() else Rejection("", "the answer is empty")

@@ -21,8 +21,8 @@ from app.kernel.facts import (
     ReviewResolved,
     SnapshotTaken,
 )
-from app.kernel.proposal_schema import FieldTold, fields_of
 from app.kernel.release import Release
+from app.kernel.schema_words import FieldTold, fields_of
 from app.telemetry.redaction import redact_value
 from interlock.canonical import JsonValue
 

@@ -57,7 +57,7 @@ def test_what_the_schema_refuses_is_never_a_proposal(answer: dict[str, object]) 
     found = read(answer)
     if isinstance(found, Proposal):
         assert JUDGE.is_valid(json.loads(found.body))
-        assert found.value == answer
+        assert found.value == answer or not JUDGE.is_valid(answer)
 
 
 hits = st.fixed_dictionaries(
@@ -74,30 +74,31 @@ hits = st.fixed_dictionaries(
 
 @given(hits)
 def test_what_the_schema_allows_is_a_proposal(answer: dict[str, object]) -> None:
-    """Except what cannot be stored or counted: NUL, what exceeds 64 bits, and 1.0 as a whole number."""
+    """Except what cannot be stored or counted: NUL, and what exceeds 64 bits."""
     assert JUDGE.is_valid(answer)
     why, count = str(answer.get("why", "")), answer.get("count", 0)
-    odd = "\x00" in why or isinstance(count, float) or (isinstance(count, int) and count >= 2**63)
-    assert isinstance(read(answer), Rejection if odd else Proposal)
+    odd = "\x00" in why or (isinstance(count, int) and count >= 2**63)
+    found = read(answer)
+    assert isinstance(found, Rejection) if odd else isinstance(found, Proposal) and found.value == answer
 
 
 @pytest.mark.parametrize(
     ("text", "path", "reason"),
     [
         ("", "", "empty"),
-        ("Sure! {}", "", "not JSON"),
-        ("[]", "", "not an object"),
-        ('{"severity": "low"', "", "not JSON"),
+        ("Sure! {}", "severity", "missing"),
+        ("[]", "", "an object"),
+        ('{"severity": ', "severity", "missing"),
         ('{"severity": "low", "severity": "high"}', "", "same key twice"),
-        ('{"severity": NaN}', "", "NaN"),
+        ('{"severity": NaN}', "severity", "text"),
         ('{"severity": "medium"}', "severity", "'low' or 'high'"),
         ('{"severity": "low", "labels": ["bug", "new"]}', "labels.1", "'bug' or 'docs'"),
-        ('{"severity": "low", "owner": "x"}', "owner", "not permitted"),
-        ('{"severity": "low", "why": "\\ud800"}', "why", "unicode"),
+        ('{"severity": "low", "lables": ["bug"]}', "lables", "not permitted"),
+        ('{"severity": "low", "why": "\\ud800"}', "why", "surrogate"),
         ('{"severity": "low", "why": "\\u0000"}', "why", "NUL"),
-        ('{"severity": "low", "count": 9223372036854775808}', "count", "less than"),
-        ('{"severity": "low", "confidence": 1.5}', "confidence", "less than or equal to 1"),
-        ('{"severity": "low", "confidence": "0.5"}', "confidence", "number"),
+        ('{"severity": "low", "count": 9223372036854775808}', "count", "from -9223372036854775808"),
+        ('{"severity": "low", "confidence": 1.5}', "confidence", "1 or less"),
+        ('{"severity": "low", "confidence": "half"}', "confidence", "number"),
         ('{"severity": "low", "confidence": 1e999}', "confidence", "number"),
         ('{"severity": "low", "count": ' + "9" * 5000 + "}", "", "digits"),
         ('{"severity": ' + "[" * 100_000, "", "nested deeper"),
@@ -160,17 +161,26 @@ def with_property(**body: object) -> dict[str, object]:
         ({**SCHEMA, "required": ["nobody"]}, "'nobody', which is no property"),
         ({**SCHEMA, "properties": {}}, "properties"),
         ({**SCHEMA, "properties": {"a b": {"type": "string"}}}, "a b"),
-        (with_property(type="string", pattern="x"), "pattern"),
+        (with_property(type="string", pattern="(?=x)"), "pattern"),
+        (with_property(type="string", pattern="(a)\\1"), "pattern"),
         (with_property(type="string", enum=[]), "enum"),
-        (with_property(type="string", enum=["a"], maxLength=3), "do not go together"),
+        (with_property(type="string", format="email", minLenght=3), "minLenght"),
+        (with_property(**{"x-aliases": {"a": ["b"]}}), "x-aliases"),
+        (with_property(enum=["a"], **{"x-aliases": {"b": ["c"]}}), "no value of the enum"),
         (with_property(type="string", minLength=3, maxLength=2), "above"),
         (with_property(type="integer", minimum=3, maximum=2), "above"),
-        (with_property(type="integer", minimum=1.5), "minimum"),
+        (with_property(type="integer", minimum="1"), "minimum"),
         (with_property(type="number", maximum=float("nan")), "nan"),
-        (with_property(type="array"), "items"),
-        (with_property(type="array", items={"type": "integer"}), "items"),
-        (with_property(type="object", properties={}), "'object'"),
-        (with_property(type=["string", "null"]), "type"),
+        (with_property(type="array", items={"type": "text"}), "no type"),
+        (with_property(type="object", required=["b"]), "'b', which is no property"),
+        (with_property(anyOf=[]), "anyOf"),
+        (with_property(**{"not": {"type": "string"}}), "not"),
+        (with_property(**{"$ref": "#/$defs/Absent"}), "no definition"),
+        (with_property(**{"$ref": "https://example.org/schema"}), "$ref"),
+        (
+            {**with_property(**{"$ref": "#/$defs/A"}), "$defs": {"A": {"anyOf": [{"$ref": "#/$defs/A"}]}}},
+            "itself",
+        ),
     ],
 )
 def test_publishing_is_told_what_a_schema_says_beyond_the_subset(schema: object, says: str) -> None:

@@ -184,7 +184,7 @@ BROKEN: list[tuple[str, str, str, str, str]] = [
     (WORKFLOW, "security-reviewer: 3", "log-reader: 3", "stages.risk.aggregation.weights", "'log-reader' is not in this stage"),
     (WORKFLOW, "over: [label]", "over: [colour]", "stages.classify.aggregation.over", "no field 'colour'"),
     (WORKFLOW, "rule: majority, over: [label]", "rule: majority", "stages.classify.aggregation.over", "none is named"),
-    (WORKFLOW, "needs_answer: {type: boolean}", "needs_answer: {type: object}", "stages.classify.proposal", "needs_answer"),
+    (WORKFLOW, "needs_answer: {type: boolean}", "needs_answer: {type: text}", "stages.classify.proposal", "needs_answer"),
     (WORKFLOW, "fallback: {risk: medium", "fallback: {risk: huge", "stages.risk.fallback", "does not fit"),
     (WORKFLOW, RISK_FALLBACK, RISK_FALLBACK + "    fallback_review: {}\n", "stages.risk", "fallback and fallback_review"),
     (WORKFLOW, RISK_FALLBACK, "    fallback_review: {}\n    fallback_rule: {risk: '\"low\"', why: '\"?\"'}\n", "stages.risk", "fallback_rule and fallback_review"),

@@ -1,0 +1,231 @@
+"""Chooses among the values that stand in one answer: the only one, the one that fits, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from app.data_plane.parsing.bare_answers import bare_values
+from app.data_plane.parsing.candidates import (
+    Candidate,
+    candidates_in_blocks,
+    candidates_in_prose,
+    fenced_blocks,
+    only_brackets_around,
+    without_reasoning,
+)
+from app.data_plane.parsing.cursor import Steps, TooMuchError
+from app.data_plane.parsing.documents import Document, read_document
+from app.data_plane.parsing.fields import fields_in_prose
+from app.data_plane.parsing.fitting import Fit, Fitter
+from app.data_plane.parsing.outcome import Parsed, Repair, UnreadableError, counted
+from app.data_plane.parsing.plain import NotPlainError, read_plain, same
+from app.kernel.proposal_schema import Node
+from app.kernel.schema_check import Misfit
+from interlock.canonical import JsonValue
+
+_DIFFER = "it has several values that differ"
+
+
+def plainest_value(text: str) -> Document:
+    """The value of an answer of which nothing is known.
+
+    Raises:
+        UnreadableError: it has none, or several that differ.
+    """
+    try:
+        return Document(read_plain(text))
+    except NotPlainError:
+        text = without_reasoning(text)
+    steps = Steps()
+    blocks = fenced_blocks(text)
+    if len(blocks) == 1 and only_brackets_around(text, blocks[0]):
+        found = read_document(blocks[0].body, steps)
+        return Document(found.value, {**found.notes, "fence": 1})
+    try:
+        return read_document(text, steps)
+    except TooMuchError:
+        raise
+    except UnreadableError as error:
+        reason = error
+    fenced = candidates_in_blocks(text, blocks, steps, once=False)
+    chosen = _only(fenced) or _only(_weighty(candidates_in_prose(text, blocks, steps, once=False)))
+    if chosen is None:
+        raise reason
+    return Document(chosen.value, {**chosen.notes, _around(chosen): 1})
+
+
+def _around(chosen: Candidate) -> str:
+    return "fence" if chosen.fenced else "prose_around"
+
+
+def _weighty(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The candidates that say something; a list beside an object is taken for a part of the prose."""
+    full: list[Candidate] = []
+    behind = -1
+    for candidate in candidates:
+        # An empty object in prose says nothing, unless another value touches it.
+        if candidate.size or candidate.start == behind:
+            full.append(candidate)
+        behind = candidate.end
+    objects = [candidate for candidate in full if isinstance(candidate.value, dict)]
+    return objects or [candidate for candidate in full if candidate.size > 1]
+
+
+def _only(candidates: list[Candidate]) -> Candidate | None:
+    """The candidate that all are equal to, or the last one if it alone is said to be final."""
+    if not candidates:
+        return None
+    if all(same(candidates[0].value, other.value) for other in candidates[1:]):
+        return candidates[0]
+    if candidates[-1].final and not any(other.final for other in candidates[:-1]):
+        return candidates[-1]
+    raise UnreadableError(_DIFFER)
+
+
+def fitting_value(text: str, node: Node) -> Parsed | Misfit:
+    """The one value of an answer that fits.
+
+    Raises:
+        UnreadableError: it has no value at all, or several that fit and differ.
+    """
+    steps = Steps()
+    fitter = Fitter(steps)
+    try:
+        return _fitted(fitter, node, Document(read_plain(text, once=True)))
+    except NotPlainError:
+        text = without_reasoning(text)
+    return _Choice(text, node, fitter, steps).made()
+
+
+def _fitted(fitter: Fitter, node: Node, document: Document) -> Parsed | Misfit:
+    """A document as the schema wants it, also from inside an object that only wraps it."""
+    fitted = fitter.fit(node, document.value)
+    value = document.value
+    if isinstance(fitted, Misfit) and isinstance(value, Mapping) and len(value) == 1:
+        name, inner = next(iter(value.items()))
+        if isinstance(inner, (dict, list)) and name not in _properties(node):
+            unwrapped = fitter.fit(node, inner)
+            if isinstance(unwrapped, Fit):
+                fitted = Fit(unwrapped.value, (*unwrapped.repairs, Repair("unwrapped")), unwrapped.dropped)
+    if isinstance(fitted, Misfit):
+        return fitted
+    return Parsed(fitted.value, (*counted(document.notes), *fitted.repairs))
+
+
+def _properties(node: Node) -> Mapping[str, Node]:
+    while node.target is not None:
+        node = node.target
+    return node.properties
+
+
+class _Choice:
+    """The search through one answer that is no plain JSON."""
+
+    def __init__(self, text: str, node: Node, fitter: Fitter, steps: Steps) -> None:
+        self.text = text
+        self.node = node
+        self.fitter = fitter
+        self.steps = steps
+        self.blocks = fenced_blocks(text)
+        self.misfit: Misfit | None = None
+        self.reason: UnreadableError | None = None
+
+    def made(self) -> Parsed | Misfit:
+        """The first way of looking that finds one value that fits."""
+        for way in (self._whole, self._candidates, self._prose):
+            if (found := way()) is not None:
+                return found
+        if self.misfit is not None:
+            return self.misfit
+        raise self.reason or UnreadableError("it has no JSON")
+
+    def _try(self, document: Document) -> Parsed | None:
+        found = _fitted(self.fitter, self.node, document)
+        if isinstance(found, Parsed):
+            return found
+        # A value that went wrong deep inside was nearer to what is wanted than one that is something else.
+        if self.misfit is None or len(found.path) > len(self.misfit.path):
+            self.misfit = found
+        return None
+
+    def _whole(self) -> Parsed | None:
+        """The answer as one document, with or without a fence around it."""
+        text, fenced = self.text, False
+        if len(self.blocks) == 1 and only_brackets_around(text, self.blocks[0]):
+            text, fenced = self.blocks[0].body, True
+        try:
+            document = read_document(text, self.steps, once=True)
+        except TooMuchError:
+            raise
+        except UnreadableError as error:
+            self.reason = error
+            return None
+        if not isinstance(document.value, (dict, list)) and "unquoted_string" in document.notes:
+            return None
+        if "several_values" in document.notes and not self._wants_list():
+            return None
+        return self._try(
+            Document(document.value, {**document.notes, "fence": 1} if fenced else document.notes)
+        )
+
+    def _wants_list(self) -> bool:
+        node = self.node
+        while node.target is not None:
+            node = node.target
+        return "array" in node.types
+
+    def _candidates(self) -> Parsed | None:
+        """The one that fits, of the blocks first and then of the prose."""
+        fenced = candidates_in_blocks(self.text, self.blocks, self.steps, once=True)
+        if (found := self._among(fenced)) is not None:
+            return found
+        return self._among(list(candidates_in_prose(self.text, self.blocks, self.steps, once=True)))
+
+    def _among(self, candidates: list[Candidate]) -> Parsed | None:
+        if not self._wants_list():
+            return self._chosen(candidates)
+        lists = [candidate for candidate in candidates if isinstance(candidate.value, list)]
+        return self._chosen(lists) or self._gathered(candidates) or self._chosen(candidates)
+
+    def _chosen(self, candidates: list[Candidate]) -> Parsed | None:
+        fitting: list[tuple[Candidate, Parsed]] = []
+        for candidate in candidates:
+            document = Document(candidate.value, {**candidate.notes, _around(candidate): 1})
+            if (found := self._try(document)) is not None:
+                fitting.append((candidate, found))
+        if not fitting:
+            return None
+        if all(same(fitting[0][1].value, other.value) for _, other in fitting[1:]):
+            return fitting[0][1]
+        if fitting[-1][0].final and not any(candidate.final for candidate, _ in fitting[:-1]):
+            return fitting[-1][1]
+        raise UnreadableError(_DIFFER)
+
+    def _gathered(self, candidates: list[Candidate]) -> Parsed | None:
+        """Objects one after the other, where a list of them is wanted."""
+        objects = [candidate for candidate in candidates if isinstance(candidate.value, dict)]
+        if len(objects) < 2:
+            return None
+        notes: dict[str, int] = {"several_values": 1}
+        for candidate in objects:
+            for code, count in candidate.notes.items():
+                notes[code] = notes.get(code, 0) + count
+        return self._try(Document([candidate.value for candidate in objects], notes))
+
+    def _prose(self) -> Parsed | None:
+        """Fields in prose where an object is wanted, or the bare answer where a scalar or a list is."""
+        if self.misfit is not None and self.misfit.path:
+            return None
+        node = self.node
+        while node.target is not None:
+            node = node.target
+        if node.properties:
+            fields = fields_in_prose(self.text, node)
+            return self._try(Document(fields, {"fields_in_prose": 1})) if fields is not None else None
+        for value in self._bare():
+            if (found := self._try(Document(value, {"bare_answer": 1}))) is not None:
+                return found
+        return None
+
+    def _bare(self) -> Iterator[JsonValue]:
+        yield from bare_values(self.text, self.node)

@@ -1,0 +1,147 @@
+"""Fields that stand in prose: ``severity: high`` on a line, ``**Severity**: high``, tags, rows of a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from app.data_plane.parsing.names import property_for
+from app.kernel.proposal_schema import Node
+from interlock.canonical import JsonValue
+
+_MAX_LINES = 4_000
+_MAX_LINE = 4_000
+_LINE = re.compile(
+    r"""[ \t]*(?:(?:[-*\u2022+>]|\d{1,3}[.)]|\#{1,6})[ \t]+)?"""
+    r"""[*_`"']{0,3}([A-Za-z][\w \t-]{0,60}?)[*_`"']{0,3}[ \t]{0,4}"""
+    r"""(?::|=|\u2192|=>)(?!//)[*_`"']{0,3}(?:[ \t]+(.*))?$"""
+)
+_GLUED_LINE = re.compile(r"[ \t]*([A-Za-z_]\w{0,60})[:=](\S.*)$")
+_ROW = re.compile(r"[ \t]*\|[ \t*_`]*([A-Za-z][\w \t-]{0,60}?)[ \t*_`]*\|([^|]{0,2000})\|[ \t]*$")
+_BULLET = re.compile(r"[ \t]*(?:[-*\u2022+]|\d{1,3}[.)])[ \t]+(.*\S)[ \t]*$")
+_TAG = re.compile(r"<([A-Za-z][\w-]{0,60})>")
+_SEPARATOR = re.compile(r"(?:[,;|]|\.(?=\s))\s*")
+_INLINE = re.compile(r"[*_`\"'\s]*([A-Za-z][\w -]{0,60}?)[*_`\"']*\s*[:=]\s*(.+)$", re.DOTALL)
+_ENDS = ",;"
+_MARKUP = "*_`"
+
+
+@dataclass(slots=True)
+class _Fields:
+    """What was found of each property; one that is found twice, with different texts, is in doubt."""
+
+    node: Node
+    found: dict[str, JsonValue] = field(default_factory=dict)
+    doubtful: set[str] = field(default_factory=set)
+
+    def name_of(self, told: str) -> str | None:
+        name = told.strip()
+        properties = self.node.properties
+        if name in properties:
+            return name
+        return property_for(name, [(own, part.title) for own, part in properties.items()])
+
+    def add(self, name: str, value: JsonValue) -> None:
+        if name in self.found and self.found[name] != value:
+            self.doubtful.add(name)
+        self.found[name] = value
+
+
+def fields_in_prose(text: str, node: Node) -> Mapping[str, JsonValue] | None:
+    """The texts of the properties of ``node`` in prose, if every required one is there without doubt."""
+    for way in (_in_tags, _in_lines, _in_one_line):
+        fields = _Fields(node)
+        way(text, fields)
+        if fields.found and not fields.doubtful and set(node.required) <= fields.found.keys():
+            return fields.found
+    return None
+
+
+def _in_tags(text: str, fields: _Fields) -> None:
+    at = 0
+    tries = 0
+    while tries < _MAX_LINES and (opening := _TAG.search(text, at)):
+        tries += 1
+        at = opening.end()
+        name = fields.name_of(opening[1])
+        if name is None:
+            continue
+        closing = text.find(f"</{opening[1]}>", at)
+        if closing < 0:
+            return
+        fields.add(name, text[at:closing].strip())
+        at = closing
+
+
+def _in_lines(text: str, fields: _Fields) -> None:
+    """One field to a line; lines below without a name of their own go on with it."""
+    name: str | None = None
+    gathered: list[str] = []
+    for line in text.split("\n", _MAX_LINES)[:_MAX_LINES]:
+        told = _named_line(line[:_MAX_LINE], fields)
+        if told is not None:
+            _finish(fields, name, gathered)
+            name, gathered = told[0], [told[1]] if told[1] else []
+        elif not line.strip():
+            if gathered:
+                _finish(fields, name, gathered)
+                name, gathered = None, []
+        elif name is not None:
+            gathered.append(line.strip())
+    _finish(fields, name, gathered)
+
+
+def _named_line(line: str, fields: _Fields) -> tuple[str, str] | None:
+    for pattern in (_LINE, _GLUED_LINE, _ROW):
+        match = pattern.match(line)
+        if match is not None and (name := fields.name_of(match[1])) is not None:
+            return name, _cleaned(match[2] or "")
+    return None
+
+
+def _finish(fields: _Fields, name: str | None, gathered: list[str]) -> None:
+    if name is None or not gathered:
+        return
+    bullets = [match[1] for line in gathered if (match := _BULLET.match(line))]
+    if len(bullets) == len(gathered):
+        fields.add(name, [_cleaned(bullet) for bullet in bullets])
+    else:
+        fields.add(name, " ".join(gathered))
+
+
+def _in_one_line(text: str, fields: _Fields) -> None:
+    """``Severity: high, why: it is reachable``: each piece with a name begins a field."""
+    name: str | None = None
+    gathered = ""
+    if len(text) > _MAX_LINE:
+        return
+    for piece, separator in _pieces(text.strip()):
+        match = _INLINE.match(piece)
+        found = fields.name_of(match[1]) if match else None
+        if match is not None and found is not None:
+            if name is not None:
+                fields.add(name, _cleaned(gathered))
+            name, gathered = found, match[2] + separator
+        elif name is not None:
+            gathered += piece + separator
+    if name is not None:
+        fields.add(name, _cleaned(gathered))
+
+
+def _pieces(text: str) -> Iterator[tuple[str, str]]:
+    at = 0
+    for separator in _SEPARATOR.finditer(text):
+        yield text[at : separator.start()], separator[0]
+        at = separator.end()
+    yield text[at:], ""
+
+
+def _cleaned(told: str) -> str:
+    """A text without the markup, the quotes and the comma around it."""
+    told = told.strip().rstrip(_ENDS).strip()
+    if told.startswith(tuple(_MARKUP)) or told.endswith(tuple(_MARKUP)):
+        told = told.strip(_MARKUP).strip()
+    if len(told) > 1 and told[0] == told[-1] and told[0] in "\"'":
+        told = told[1:-1]
+    return told
