@@ -27,8 +27,9 @@ _FINAL = re.compile(
     re.IGNORECASE,
 )
 _FINAL_SPAN = 160
-_MAX_CANDIDATES = 64
-_PROSE_FAILURES = 2_000
+_MAX_BLOCKS = 64
+_MAX_IN_PROSE = 2_000
+_MAX_FAILURES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def fenced_blocks(text: str) -> list[Block]:
     """The fenced blocks of an answer; one that is never closed reaches to the end."""
     blocks: list[Block] = []
     at = 0
-    while len(blocks) < _MAX_CANDIDATES and (opening := _FENCE.search(text, at)):
+    while len(blocks) < _MAX_BLOCKS and (opening := _FENCE.search(text, at)):
         fence = opening[1]
         start = opening.end()
         newline = text[start : start + 1] in ("\n", "\r") or not text[start : start + 1]
@@ -136,8 +137,8 @@ def candidates_in_prose(text: str, blocks: list[Block], steps: Steps, *, once: b
     decoder = None if too_deep(text) else _decoder(once=once)
     skipped = iter(blocks)
     block = next(skipped, None)
-    failures = 0
-    while failures < _PROSE_FAILURES and (opening := _OPENING.search(text, cursor.at)):
+    failures = count = 0
+    while failures < _MAX_FAILURES and (opening := _OPENING.search(text, cursor.at)):
         start = opening.start()
         while block is not None and block.end <= start:
             block = next(skipped, None)
@@ -149,6 +150,9 @@ def candidates_in_prose(text: str, blocks: list[Block], steps: Steps, *, once: b
             failures += 1
             cursor.at = max(cursor.at, start + 1)
         elif not _glued(text, found):
+            count += 1
+            if count > _MAX_IN_PROSE:
+                raise TooMuchError("it has too many values")
             yield found
 
 

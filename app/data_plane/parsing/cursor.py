@@ -15,7 +15,7 @@ _LINE = re.compile(r"[^\n]*+")
 
 _WORK_PER_CHARACTER = 12
 _WORK_AT_LEAST = 5_000
-_MAX_STEPS = 150_000
+_MAX_STEPS = 120_000
 _AT_ONCE = frozenset('"{}[]:,abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-')
 
 
