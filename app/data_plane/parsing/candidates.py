@@ -21,7 +21,7 @@ _OPENING = re.compile(
     r"""[\[{](?=\s{0,200}(?:["'`\u201c\u2018\u00b4{\[\d}\]-]|\\"|/[/*]|\#|\.\.\.|$"""
     r"""|[\w$][\w$ .-]{0,60}\s{0,20}(?:["',\]:\n]|$)))"""
 )
-_GLUED = re.compile(r"\w")
+_GLUED = re.compile(r"\w|\s{0,20},\s{0,20}[\"'][^\"'\n]{1,60}[\"']\s{0,20}:")
 _FINAL = re.compile(
     r"\b(?:final|corrected|revised|updated|answer|verdict|conclusion)\b[^\n]{0,60}[:\n]\W{0,20}$",
     re.IGNORECASE,
@@ -192,12 +192,11 @@ def _read_at(cursor: Cursor, decoder: json.JSONDecoder | None, start: int, *, on
 
 
 def _glued(text: str, candidate: Candidate) -> bool:
-    """Whether a word touches the value, so that it is no value of its own."""
+    """Whether a word touches the value, or its members go on behind it, so that it is no value of its own."""
     before = text[max(candidate.start - 12, 0) : candidate.start]
     if before and _GLUED.match(before[-1]) and not before.lower().endswith("json"):
         return True
-    behind = text[candidate.end : candidate.end + 1]
-    return bool(_GLUED.match(behind)) if behind else False
+    return _GLUED.match(text, candidate.end) is not None
 
 
 def _is_final(text: str, start: int) -> bool:

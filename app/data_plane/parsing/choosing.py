@@ -61,14 +61,15 @@ def _around(chosen: Candidate) -> str:
 def _weighty(candidates: Iterable[Candidate]) -> list[Candidate]:
     """The candidates that say something; a list beside an object is taken for a part of the prose."""
     full: list[Candidate] = []
-    behind = -1
+    previous: Candidate | None = None
     for candidate in candidates:
-        # An empty object in prose says nothing, unless another value touches it.
-        if candidate.size or candidate.start == behind:
+        # What says little in prose, such as ``{}`` or ``[1]``, counts where another value touches it.
+        if previous is not None and candidate.start == previous.end:
+            raise UnreadableError(_DIFFER)
+        if candidate.size > isinstance(candidate.value, list):
             full.append(candidate)
-        behind = candidate.end
-    objects = [candidate for candidate in full if isinstance(candidate.value, dict)]
-    return objects or [candidate for candidate in full if candidate.size > 1]
+        previous = candidate
+    return [candidate for candidate in full if isinstance(candidate.value, dict)] or full
 
 
 def _only(candidates: list[Candidate]) -> Candidate | None:

@@ -15,6 +15,7 @@ from interlock.canonical import JsonValue
 
 _BEFORE_ESCAPED = "[{ \t\r\n\\rt"
 _ESCAPE = re.compile(r"\\([^u])", re.DOTALL)
+_DOUBLED = re.compile(r'\s*+[\[{]\s*+""\w')
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 _REST = re.compile(r"[\s\]}`;]*+")
 _SENTENCE = re.compile(r"\s.*[.!?]$|.{200}|\n", re.DOTALL)
@@ -43,6 +44,9 @@ def read_document(text: str, steps: Steps, *, once: bool = False) -> Document:
         text = _ESCAPE.sub(lambda match: _UNESCAPED.get(match[1], match[1]), text)
         found = _read(text, steps, once=once)
         return Document(found.value, {**found.notes, "escaped": 1})
+    if _DOUBLED.match(text):
+        found = _read(text.replace('""', '"'), steps, once=once)
+        return Document(found.value, {**found.notes, "doubled_quotes": 1})
     return _read(text, steps, once=once)
 
 

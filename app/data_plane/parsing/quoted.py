@@ -41,6 +41,8 @@ _COMMON = {
     "item": re.compile(_CLEAN + r"""(?=\s*+(?:,\s*+["{\[]|\]\s*+[,}\]]))"""),
     "root": re.compile(_CLEAN + r"\s*+$"),
 }
+_TRIPLED = re.compile("\"\"\"|'''")
+_AFTER_TRIPLED = re.compile(r"\s*+(?:[,}\])]|$)")
 _KEYWORD = re.compile(r"(?:true|false|null|True|False|None|undefined)(?![\w$])")
 _STOPS = re.compile(r"[,\]}\n+]|(?<!:)//|/\*")
 _CLOSED = {"]": "[", "}": "{", ")": "("}
@@ -115,7 +117,7 @@ class _Quoted:
         elif character in _ESCAPES:
             self.parts.append(_ESCAPES[character])
         else:
-            if character not in '"\\/':
+            if character not in '"\\/' and character not in _ENDS[self.quote]:
                 cursor.notes["bad_escape"] += 1
             self.parts.append(character)
         return at + 2
@@ -152,7 +154,7 @@ class _Quoted:
         if character in "]})":
             return self._ends_before_closing(at, next_at, character)
         if character in QUOTES:
-            return self._ends_before_quote(next_at)
+            return self._ends_before_quote(at, next_at)
         if character == "/":
             return text[next_at + 1 : next_at + 2] in ("/", "*")
         if character == "#":
@@ -211,13 +213,13 @@ class _Quoted:
         self.cursor.spend(at - self.start)
         return self.text.count(opening, self.start, at) <= self.text.count(closing, self.start, at)
 
-    def _ends_before_quote(self, next_at: int) -> bool:
+    def _ends_before_quote(self, at: int, next_at: int) -> bool:
         """Another quote follows: the next key or item, or the real end of this string."""
         text, cursor = self.text, self.cursor
         if self.place is Place.MEMBER:
             return looks_like_key(text, next_at)
         if self.place is Place.ROOT:
-            return False
+            return not self.inner % 2 and next_at > at + 1
         after = cursor.follows(next_at + 1)
         real_end = after >= len(text) or text[after] in ",]}:)\n"
         return not self.inner % 2 and not real_end
@@ -271,6 +273,8 @@ class _Quoted:
         final = text[last] if last >= self.start else ""
         if self.place is Place.KEY and (colon := text.find(":", self.start)) >= 0:
             return self._ended_before(colon)
+        if self.inner and (self.place is Place.KEY or (final and final in "]}")):
+            raise UnreadableError("it has a string of which the end cannot be told")
         if (
             self.place is Place.ITEM
             and final
@@ -314,6 +318,13 @@ def read_quoted(cursor: Cursor, place: Place, open_brackets: str) -> str:
         cursor.at = common.end()
         return common[1]
     quote = cursor.peek()
+    if (tripled := _TRIPLED.match(cursor.text, cursor.at)) and place is not Place.KEY:
+        end = cursor.text.find(tripled[0], tripled.end())
+        cursor.spend((len(cursor.text) if end < 0 else end) - cursor.at)
+        if end >= 0 and _AFTER_TRIPLED.match(cursor.text, end + 3):
+            cursor.notes["triple_quotes"] += 1
+            said, cursor.at = cursor.text[tripled.end() : end], end + 3
+            return said
     if quote != '"':
         cursor.notes["single_quotes" if quote == "'" else "other_quotes"] += 1
     quoted = _Quoted(cursor, place, open_brackets)

@@ -14,6 +14,8 @@ from app.data_plane.parsing.quoted import QUOTES, Place, looks_like_key, read_qu
 from interlock.canonical import JsonValue
 
 _REGEX = re.compile(r"/(?:[^/\\\n]|\\.)++/[a-z]*+")
+_PREFIX = re.compile(r"""[uUbBrRfF]{1,2}(?=(["'])[^"'\n]*+\1\s*+[:,}\])])""")
+_PREFIXES = frozenset("uUbBrRfF")
 _CLOSINGS = {"}": "{", "]": "[", ")": "("}
 
 
@@ -76,6 +78,7 @@ class TolerantReader:
         """A whole scalar, or the container that opens here."""
         cursor = self.cursor
         cursor.skip_blank()
+        self._skip_prefix()
         character = cursor.peek()
         cursor.cut = False
         if character in ("{", "[", "("):
@@ -94,6 +97,15 @@ class TolerantReader:
         if found is None:
             raise _MissingError
         return found.value, True
+
+    def _skip_prefix(self) -> None:
+        """Passes over the letter that Python has before some strings, as in ``u'a'``."""
+        cursor = self.cursor
+        if cursor.text[cursor.at : cursor.at + 1] in _PREFIXES and (
+            match := _PREFIX.match(cursor.text, cursor.at)
+        ):
+            cursor.at = match.end()
+            cursor.notes["python_literal"] += 1
 
     def _open(self, kind: Kind, behind: int) -> None:
         if len(self.stack) >= MAX_DEPTH:
@@ -263,6 +275,8 @@ class TolerantReader:
             return self._valueless(frame, key)
         if following in ",}" and not frame.items and character in QUOTES:
             return self._becomes_set(frame, key, following)
+        if following in QUOTES and looks_like_key(cursor.text, cursor.at):
+            raise UnreadableError("it has a word that is neither a key nor a value")
         if following in QUOTES or following in "{[-" or following.isalnum():
             cursor.notes["missing_colon"] += 1
             return self._value_of(frame, key)
@@ -270,6 +284,9 @@ class TolerantReader:
 
     def _key(self, character: str) -> str:
         cursor = self.cursor
+        if character in _PREFIXES:
+            self._skip_prefix()
+            character = cursor.peek()
         if character in QUOTES:
             return read_quoted(cursor, Place.KEY, self._open_brackets())
         key = read_bare_key(cursor)
