@@ -36,12 +36,13 @@ SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 
-_WORDS = (
-    "the request handler reads a path that the caller controls and joins it to the root of the store without a check "
-    "so that a client may leave the folder; a test covers the plain case but not the encoded one (see RFC 3986, §2.1). "
-    "It's reached from /api/v2/files/{id}, which needs no session; don't ship it: fix first, then release — naïve callers "
-    "get [403] instead of 200, as in {\"status\": 403}"
-).split()
+_TEXT = """
+the request handler reads a path that the caller controls and joins it to the root of the store without a check so that
+a client may leave the folder; a test covers the plain case but not the encoded one (see RFC 3986, §2.1). It's reached
+from /api/v2/files/{id}, which needs no session; don't ship it: fix first, then release — naïve callers get [403]
+instead of 200, as in {"status": 403}
+"""
+_WORDS = _TEXT.split()
 
 
 @dataclass(frozen=True)
@@ -87,18 +88,24 @@ def _python(value: Any) -> str:
 def _script(value: Any) -> str:
     text = json.dumps(value, indent=2)
     for name in ("summary", "findings", "file", "line", "severity", "why", "labels", "confirmed", "score"):
-        text = text.replace(f'\n      "{name}":', f"\n      {name}:").replace(f'\n  "{name}":', f"\n  {name}:")
+        text = text.replace(f'\n      "{name}":', f"\n      {name}:").replace(
+            f'\n  "{name}":', f"\n  {name}:"
+        )
     return "// the review\n" + text.replace("\n    },", "\n    }, // next")
 
 
 _WAYS: dict[str, Callable[[Any], str]] = {
     "plain": json.dumps,
     "indented": lambda value: json.dumps(value, indent=2),
-    "fenced": lambda value: f"Here is the review:\n\n```json\n{json.dumps(value, indent=2)}\n```\n\nTell me if you need more.",
+    "fenced": lambda value: (
+        f"Here is the review:\n\n```json\n{json.dumps(value, indent=2)}\n```\n\nTell me if you need more."
+    ),
     "in prose": lambda value: f"I read all files. {json.dumps(value)}\nThat is all.",
     "script": _script,
     "python": _python,
-    "trailing commas": lambda value: json.dumps(value, indent=1).replace("\n  }", ",\n  }").replace("\n ]", ",\n ]"),
+    "trailing commas": lambda value: (
+        json.dumps(value, indent=1).replace("\n  }", ",\n  }").replace("\n ]", ",\n ]")
+    ),
     "raw line ends": lambda value: json.dumps(value, indent=1).replace(" without ", "\n without "),
     "without its last bracket": lambda value: json.dumps(value, indent=1)[:-2],
     "without commas at line ends": lambda value: json.dumps(value, indent=1).replace(",\n", "\n"),
