@@ -7,6 +7,7 @@ the regular part of ECMA 262 is compiled to an automaton; what is not regular is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from string import hexdigits
 
 MAX_CHARACTERS = 20_000
 """A longer text is not matched; a schema with a pattern means a short text."""
@@ -243,12 +244,12 @@ class _Parser:
         if character in _ESCAPES:
             character = _ESCAPES[character]
         elif character in ("u", "x"):
-            digits = self.source[self.at : self.at + (4 if character == "u" else 2)]
+            size = 4 if character == "u" else 2
+            digits = self.source[self.at : self.at + size]
             self.at += len(digits)
-            try:
-                character = chr(int(digits, 16))
-            except ValueError:
-                raise UnsupportedPatternError("a broken escape") from None
+            if len(digits) < size or not all(digit in hexdigits for digit in digits):
+                raise UnsupportedPatternError("a broken escape")
+            character = chr(int(digits, 16))
         elif character.isalnum():
             raise UnsupportedPatternError(f"\\{character}")
         return ((ord(character), ord(character)),)

@@ -11,7 +11,16 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmark import bare_peer, memory, record, reference_workflow, second_worker, straggler, waiting
+from tests.benchmark import (
+    bare_peer,
+    memory,
+    parsing,
+    record,
+    reference_workflow,
+    second_worker,
+    straggler,
+    waiting,
+)
 from tests.benchmark.running import service
 
 console = Console()
@@ -118,6 +127,25 @@ def records(count: int) -> list[Figure]:
     ]
 
 
+def readings(_count: int) -> list[Figure]:
+    """Reading answers of models: long ones, and hostile ones."""
+    figures = [
+        Figure(
+            f"1 MB {seen.name}",
+            f"{seen.seconds:.2f} s",
+            f"{seen.seconds / seen.characters * 1e9:.0f} ns/character",
+        )
+        for seen in parsing.long_readings()
+    ]
+    for size, every in zip(parsing.HOSTILE, (1, 3), strict=True):
+        seen = parsing.hostile_readings(size, every)
+        slowest, largest = max(seen, key=lambda one: one.seconds), max(seen, key=lambda one: one.megabytes)
+        note = f"{len(seen)} answers; slowest: {slowest.name}; aim: below 2 s and 200 MB"
+        value = f"{slowest.seconds:.2f} s, {largest.megabytes} MB"
+        figures.append(Figure(f"hostile, {size / 1e6:g} MB, worst", value, note))
+    return figures
+
+
 PARTS: dict[str, Callable[[int], list[Figure]]] = {
     "speed": speed,
     "stragglers": stragglers,
@@ -125,6 +153,7 @@ PARTS: dict[str, Callable[[int], list[Figure]]] = {
     "waiting": waits,
     "memory": sizes,
     "record": records,
+    "parsing": readings,
 }
 
 

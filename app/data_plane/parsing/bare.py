@@ -148,7 +148,6 @@ def _keyword(cursor: Cursor, place: Place) -> Bare | None:
     if match.end() == len(text) and place is not Place.ROOT and word in _BEGINNINGS:
         cursor.notes["truncated"] += 1
         cursor.at = match.end()
-        cursor.cut = True
         return Bare(_BEGINNINGS[word])
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from app.data_plane.parsing.bare_answers import bare_values
@@ -23,6 +24,7 @@ from app.kernel.proposal_schema import Node
 from app.kernel.schema_check import Misfit
 from interlock.canonical import JsonValue
 
+_OBJECT = re.compile(r"\{\s{0,100}[\"'\w]")
 _DIFFER = "it has several values that differ"
 
 
@@ -221,6 +223,9 @@ class _Choice:
         while node.target is not None:
             node = node.target
         if node.properties:
+            # What begins like an object and cannot be read is broken JSON, and no prose.
+            if _OBJECT.search(self.text):
+                return None
             fields = fields_in_prose(self.text, node)
             return self._try(Document(fields, {"fields_in_prose": 1})) if fields is not None else None
         for value in self._bare():

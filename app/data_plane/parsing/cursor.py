@@ -48,7 +48,7 @@ class Cursor:
         self.notes: Counter[str] = Counter()
         self.work = _WORK_AT_LEAST + _WORK_PER_CHARACTER * len(text)
         self.cut = False
-        """Whether the value that was read last ends where the text does, so that more may have followed."""
+        """Whether the number or word that was read last ends where the text does, so that it may have gone on."""
 
     def spend(self, characters: int) -> None:
         """Account for characters that were looked at; refuses when it becomes too much."""

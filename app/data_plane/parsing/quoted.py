@@ -289,7 +289,6 @@ class _Quoted:
             return self._ended_before(last)
         cursor.notes["truncated"] += 1
         cursor.at = len(text)
-        cursor.cut = True
         return "".join(self.parts).rstrip()
 
     def _ended_before(self, end: int) -> str:

@@ -151,7 +151,7 @@ class TolerantReader:
         return match[0]
 
     def _add(self, frame: _Frame, value: JsonValue) -> None:
-        if self.once and self.cursor.cut and not isinstance(value, str | list | dict):
+        if self.once and self.cursor.cut:
             raise UnreadableError("it is cut off inside a value")
         if frame.kind is Kind.OBJECT and not frame.is_set:
             frame.keys.append(frame.key)
