@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from app.data_plane.parsing.names import property_for
+from app.data_plane.parsing.names import property_for, spellings
 from app.kernel.proposal_schema import Node
 from interlock.canonical import JsonValue
 
@@ -32,15 +32,13 @@ class _Fields:
     """What was found of each property; one that is found twice, with different texts, is in doubt."""
 
     node: Node
+    known: Mapping[str, str | None]
     found: dict[str, JsonValue] = field(default_factory=dict)
     doubtful: set[str] = field(default_factory=set)
 
     def name_of(self, told: str) -> str | None:
         name = told.strip()
-        properties = self.node.properties
-        if name in properties:
-            return name
-        return property_for(name, [(own, part.title) for own, part in properties.items()])
+        return name if name in self.node.properties else property_for(name, self.known)
 
     def add(self, name: str, value: JsonValue) -> None:
         if name in self.found and self.found[name] != value:
@@ -50,8 +48,9 @@ class _Fields:
 
 def fields_in_prose(text: str, node: Node) -> Mapping[str, JsonValue] | None:
     """The texts of the properties of ``node`` in prose, if every required one is there without doubt."""
+    known = spellings((name, part.title) for name, part in node.properties.items())
     for way in (_in_tags, _in_lines, _in_one_line):
-        fields = _Fields(node)
+        fields = _Fields(node, known)
         way(text, fields)
         if fields.found and not fields.doubtful and set(node.required) <= fields.found.keys():
             return fields.found

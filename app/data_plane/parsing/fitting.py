@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.data_plane.parsing.cursor import Steps, TooMuchError
 from app.data_plane.parsing.documents import read_document
-from app.data_plane.parsing.names import choices_for, property_for, unknown_but_near
+from app.data_plane.parsing.names import choices_for, property_for, spellings, unknown_but_near
 from app.data_plane.parsing.outcome import Repair, UnreadableError, path_of
 from app.data_plane.parsing.plain import same
 from app.data_plane.parsing.scalars import Changed, as_choice, as_type
@@ -58,7 +58,7 @@ class Fitter:
         key = (id(node), id(value))
         if isinstance(value, (dict, list)) and key in self._known:
             return self._known[key]
-        self._spend()
+        self._spend(node)
         fitted = self._changed(node, value, path, strict)
         if isinstance(fitted, Fit):
             self._alive.append(fitted.value)
@@ -67,8 +67,8 @@ class Fitter:
             self._known[key] = fitted
         return fitted
 
-    def _spend(self) -> None:
-        self._steps.left -= 1
+    def _spend(self, node: Node) -> None:
+        self._steps.left -= 1 + len(node.choices or ()) // 8
         if self._steps.left < 0:
             raise TooMuchError("it has too many parts that do not fit")
 
@@ -238,11 +238,11 @@ def _by_property(
 ) -> dict[str, JsonValue] | Misfit:
     """The members by the names that the schema has for them."""
     named = {key: item for key, item in value.items() if key in node.properties}
-    titles = [(name, part.title) for name, part in node.properties.items()]
+    known = spellings((name, part.title) for name, part in node.properties.items())
     for key, item in value.items():
         if key in node.properties:
             continue
-        name = property_for(key, titles) if titles else None
+        name = property_for(key, known)
         if name is None:
             named[key] = item
         elif name not in named:

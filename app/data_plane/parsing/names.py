@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from app.kernel.proposal_schema import Choice
@@ -19,11 +19,18 @@ def normal(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
 
 
-def property_for(key: str, properties: Iterable[tuple[str, str]]) -> str | None:
-    """The one property that ``key`` is another spelling of; ``properties`` are names with their titles."""
-    wanted = normal(key[:MAX_NAME])
-    found = {name for name, title in properties if wanted and wanted in (normal(name), normal(title))}
-    return found.pop() if len(found) == 1 else None
+def spellings(properties: Iterable[tuple[str, str]]) -> dict[str, str | None]:
+    """Normal names of properties, given with their titles; nothing for a name that two of them have."""
+    found: dict[str, str | None] = {}
+    for name, title in properties:
+        for spelling in {normal(name), normal(title)} - {""}:
+            found[spelling] = name if found.get(spelling, name) == name else None
+    return found
+
+
+def property_for(key: str, known: Mapping[str, str | None]) -> str | None:
+    """The one property that ``key`` is another spelling of."""
+    return known.get(normal(key[:MAX_NAME]))
 
 
 def is_misspelt(key: str, properties: Sequence[str]) -> bool:

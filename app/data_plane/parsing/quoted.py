@@ -43,6 +43,7 @@ _COMMON = {
 }
 _TRIPLED = re.compile("\"\"\"|'''")
 _AFTER_TRIPLED = re.compile(r"\s*+(?:[,}\])]|$)")
+_ONLY_CLOSINGS = re.compile(r"[ \t\r\n\]})`;,]*+$")
 _KEYWORD = re.compile(r"(?:true|false|null|True|False|None|undefined)(?![\w$])")
 _STOPS = re.compile(r"[,\]}\n+]|(?<!:)//|/\*")
 _CLOSED = {"]": "[", "}": "{", ")": "("}
@@ -207,7 +208,8 @@ class _Quoted:
         """A closing bracket after the quote: it must be one that is open, and not one that the string opened."""
         opening = _CLOSED[closing]
         if opening not in self.open_brackets:
-            return not self.inner % 2 and self.text[next_at:].strip(" \t\r\n]})`;,") == "" and closing != ")"
+            rest = _ONLY_CLOSINGS.match(self.text, next_at)
+            return closing != ")" and not self.inner % 2 and rest is not None
         if _AFTER_CLOSING.match(self.text, next_at):
             return True
         self.cursor.spend(at - self.start)
@@ -257,11 +259,16 @@ class _Quoted:
     def _before_closings(self, end: int) -> int:
         """``end``, or in front of closing brackets there that the string itself did not open."""
         text = self.text
-        self.cursor.spend(end - self.start)
-        while (last := self.cursor.before(end, self.start)) >= self.start and text[last] in "]}":
+        self.cursor.spend(4 * (end - self.start))
+        surplus = {
+            closing: text.count(closing, self.start, end) - text.count(opening, self.start, end)
+            for closing, opening in _CLOSED.items()
+        }
+        while (last := self.cursor.before(end, self.start)) >= self.start:
             closing = text[last]
-            if text.count(_CLOSED[closing], self.start, last) > text.count(closing, self.start, last):
+            if closing not in "]}" or surplus[closing] <= 0:
                 break
+            surplus[closing] -= 1
             end = last
         return end
 
