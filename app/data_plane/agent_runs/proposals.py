@@ -18,7 +18,6 @@ class Proposal:
     value: JsonObject
     repairs: tuple[Repair, ...] = ()
     parser: str = PARSER
-    repairs: tuple[str, ...] = ()
 
     @cached_property
     def body(self) -> bytes:
