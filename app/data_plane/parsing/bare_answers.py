@@ -19,6 +19,7 @@ _ANY_DIGITS = re.compile(r"\d[\d.,]*")
 _NEGATION = re.compile(
     r"\b(?:not|never|neither|nor|rather|instead|unlike|isn't|wasn't|no longer)\b|n't\b", re.IGNORECASE
 )
+_QUALIFIED = re.compile(r"\b(?:but|however|unless|except|if|partly|partially|or)\b", re.IGNORECASE)
 _BULLET = re.compile(r"^[ \t]*(?:[-*\u2022]|\d{1,3}[.)])[ \t]+(.*\S)[ \t]*$", re.MULTILINE)
 _TRUTH_WORD = re.compile(r"\b(true|false)\b", re.IGNORECASE)
 _MARKUP = " \t\r\n*_`\"'.!"
@@ -83,5 +84,6 @@ def _truth(text: str) -> Iterator[JsonValue]:
     yield text
     yield from _marked(text)
     words = {word.casefold() for word in _TRUTH_WORD.findall(text)}
-    if len(words) == 1 and not _NEGATION.search(text) and truth(text) is None:
+    doubtful = _NEGATION.search(text) or _QUALIFIED.search(text)
+    if len(words) == 1 and not doubtful and truth(text) is None:
         yield words.pop()

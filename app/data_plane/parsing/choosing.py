@@ -106,7 +106,8 @@ def _fitted(fitter: Fitter, node: Node, document: Document) -> Parsed | Misfit:
     value = document.value
     if isinstance(fitted, Misfit) and isinstance(value, Mapping) and len(value) == 1:
         name, inner = next(iter(value.items()))
-        if isinstance(inner, (dict, list)) and name not in _properties(node):
+        properties = _properties(node)
+        if name not in properties and (isinstance(inner, (dict, list)) or not properties):
             unwrapped = fitter.fit(node, inner)
             if isinstance(unwrapped, Fit):
                 fitted = Fit(unwrapped.value, (*unwrapped.repairs, Repair("unwrapped")), unwrapped.dropped)
@@ -228,6 +229,8 @@ class _Choice:
                 return None
             fields = fields_in_prose(self.text, node)
             return self._try(Document(fields, {"fields_in_prose": 1})) if fields is not None else None
+        if self.reason is not None and self.text.lstrip().startswith(("{", "[")):
+            return None
         for value in self._bare():
             if (found := self._try(Document(value, {"bare_answer": 1}))) is not None:
                 return found

@@ -11,7 +11,7 @@ from app.data_plane.parsing.documents import read_document
 from app.data_plane.parsing.names import choices_for, property_for, spellings, unknown_but_near
 from app.data_plane.parsing.outcome import Repair, UnreadableError, path_of
 from app.data_plane.parsing.plain import same
-from app.data_plane.parsing.scalars import Changed, as_choice, as_type
+from app.data_plane.parsing.scalars import Changed, as_choice, as_type, is_null
 from app.kernel.proposal_schema import Node
 from app.kernel.schema_check import MAX_VALUE_DEPTH, Check, Misfit, told_types
 from interlock.canonical import JsonValue
@@ -290,4 +290,5 @@ def _items_in(text: str, allowed: Node | None) -> list[JsonValue] | None:
         if all(choices_for(part, allowed.choices) for part in parts):
             return list(parts)
         return [text]
-    return None if "," in text or ";" in text or len(lines) > 1 else [text]
+    in_doubt = "," in text or ";" in text or len(lines) != 1 or is_null(text)
+    return None if in_doubt else [text]

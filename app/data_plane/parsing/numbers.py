@@ -116,7 +116,7 @@ def readings(text: str) -> list[Reading]:
     elif match["before"] or match["inside"]:
         code = "unit"
     elif digits.replace(".", "").isdigit() is False:
-        code = "thousands_separator"
+        code = "number_format"
     return [Reading(_plain(value), code) for value in values]
 
 

@@ -34,13 +34,17 @@ def as_type(node: Node, kind: str, value: JsonValue) -> Changed | str | None:
     if kind == "boolean":
         return _as_truth(value)
     if kind == "null":
-        is_null = isinstance(value, str) and value.strip(" .").casefold() in _NULLS
-        return Changed(None, "null_in_string") if is_null else None
+        return Changed(None, "null_in_string") if isinstance(value, str) and is_null(value) else None
     if kind == "integer" and isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return Changed(int(value), "whole_number")
     if kind in ("integer", "number") and isinstance(value, str):
         return _as_number(node, kind, value)
     return None
+
+
+def is_null(text: str) -> bool:
+    """Whether a text says that there is nothing."""
+    return text.strip(" .").casefold() in _NULLS
 
 
 def as_choice(node: Node, value: JsonValue, context: str) -> Changed | str | None:

@@ -55,6 +55,7 @@ class TolerantReader:
         self.cursor = cursor
         self.once = once
         self.stack: list[_Frame] = []
+        self.brackets = ""
 
     def read_root(self) -> JsonValue:
         """The value at the cursor, which then stands behind it.
@@ -62,7 +63,7 @@ class TolerantReader:
         Raises:
             UnreadableError: there is none, or it may mean more than one thing.
         """
-        self.stack = []
+        self.stack, self.brackets = [], ""
         try:
             value, complete = self._begin()
         except _MissingError:
@@ -92,7 +93,7 @@ class TolerantReader:
             cursor.notes["call"] += 1
             self._open(Kind.CALL, argument)
             return None, False
-        in_call = any(frame.kind in (Kind.TUPLE, Kind.CALL) for frame in self.stack[-1:])
+        in_call = self.brackets.endswith("(")
         found = read_bare(cursor, self._place(), in_call=in_call)
         if found is None:
             raise _MissingError
@@ -112,6 +113,7 @@ class TolerantReader:
             raise TooMuchError(f"it is nested deeper than {MAX_DEPTH} levels")
         self.cursor.step()
         self.stack.append(_Frame(kind))
+        self.brackets += kind.value[-1]
         self.cursor.at = behind
 
     def _place(self) -> Place:
@@ -119,13 +121,10 @@ class TolerantReader:
             return Place.ROOT
         return Place.MEMBER if self.stack[-1].kind is Kind.OBJECT else Place.ITEM
 
-    def _open_brackets(self) -> str:
-        return "".join(frame.kind.value[-1] for frame in self.stack)
-
     def _string(self) -> str:
         """A string in quotes, with what ``+`` joins to it."""
         cursor = self.cursor
-        place, brackets = self._place(), self._open_brackets()
+        place, brackets = self._place(), self.brackets
         said = read_quoted(cursor, place, brackets)
         behind = cursor.at
         cursor.skip_blank()
@@ -143,6 +142,7 @@ class TolerantReader:
         return said
 
     def _regex(self) -> str:
+        self.cursor.step()
         match = _REGEX.match(self.cursor.text, self.cursor.at)
         if match is None:
             raise UnreadableError("it has a value that begins with a slash")
@@ -212,13 +212,12 @@ class TolerantReader:
             if frame.kind is Kind.CALL and cursor.peek() == ";":
                 cursor.at += 1
             return self._close()
-        around = next((at for at, outer in enumerate(self.stack) if outer.kind.value[-1] == opening), None)
         cursor.notes["bracket"] += 1
         cursor.step()
-        if around is None:
+        if opening not in self.brackets:
             cursor.at += 1
             return None, False
-        if opening not in self._open_brackets()[1:] and self._goes_on(cursor.at + 1):
+        if opening not in self.brackets[1:] and self._goes_on(cursor.at + 1):
             cursor.at += 1
         return self._close()
 
@@ -232,6 +231,7 @@ class TolerantReader:
 
     def _close(self) -> tuple[JsonValue, bool]:
         frame = self.stack.pop()
+        self.brackets = self.brackets[:-1]
         self.cursor.cut = False
         if frame.kind is Kind.OBJECT and not frame.is_set:
             return self._object(frame), True
@@ -288,7 +288,7 @@ class TolerantReader:
             self._skip_prefix()
             character = cursor.peek()
         if character in QUOTES:
-            return read_quoted(cursor, Place.KEY, self._open_brackets())
+            return read_quoted(cursor, Place.KEY, self.brackets)
         key = read_bare_key(cursor)
         if key is None:
             raise UnreadableError("it has an object without a key where one should be")
