@@ -174,7 +174,9 @@ def interpret(run: Run, now: float) -> None:
     read = read_answer(answer.text, run.stage.proposal)
     if isinstance(read, Proposal):
         digest = run.contents.add_bytes(read.body)
-        run.chain.append(ProposalMade(proposal_digest=digest, parser=PARSER, repairs=read.repairs))
+        # Their kinds alone: a place may hold a name that the model made up.
+        repairs = tuple(sorted({repair.code for repair in read.repairs}))
+        run.chain.append(ProposalMade(proposal_digest=digest, parser=PARSER, repairs=repairs))
         return
     run.chain.append(
         AnswerRejected(
