@@ -19,6 +19,7 @@ from typing import Literal, get_args
 
 Behaviour = Literal[
     "answers",
+    "uncounted",  # answers, and does not say what it counted
     "busy",  # 429, and not for how long
     "busy_for_30_s",  # 429 with Retry-After
     "busy_for_1_s",
@@ -285,7 +286,9 @@ class _Answering:
                     "finish_reason": stopped.get(self.asked.behaviour, "stop"),
                 }
             ],
-            "usage": {
+            "usage": None
+            if self.asked.behaviour == "uncounted"
+            else {
                 "prompt_tokens": self.asked.input_tokens,
                 "completion_tokens": self.asked.output_tokens,
                 "total_tokens": self.asked.input_tokens + self.asked.output_tokens,
@@ -314,7 +317,9 @@ class _Answering:
             "content": self._blocks(text),
             "stop_reason": stopped.get(self.asked.behaviour, "end_turn"),
             "stop_sequence": None,
-            "usage": {"input_tokens": self.asked.input_tokens, "output_tokens": self.asked.output_tokens},
+            "usage": None
+            if self.asked.behaviour == "uncounted"
+            else {"input_tokens": self.asked.input_tokens, "output_tokens": self.asked.output_tokens},
         }
 
 

@@ -73,6 +73,8 @@ def check_agent(agent: AgentBundle, path: str, stages: Mapping[str, Variables]) 
     findings = Findings(path)
     if len(set(agent.providers)) != len(agent.providers):
         findings.add("providers", "a provider is named twice", "Name each once.")
+    if agent.hedge_after_seconds is not None and len(agent.providers) < 2:
+        findings.add("hedge_after_seconds", "there is no second provider", "Name one, or remove it.")
     for stage, variables in stages.items():
         for name, expression in agent.inputs.items():
             for reason in check_expression(expression, variables):

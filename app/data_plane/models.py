@@ -45,6 +45,8 @@ class ModelAnswer:
     model: str
     input_tokens: int
     output_tokens: int
+    counted: bool = True
+    """Whether the provider said what it counted; else the numbers say nothing."""
 
 
 class ProviderUnavailableError(TransientError):

@@ -365,6 +365,8 @@ class ModelAnswered(BaseFact):
     duration_ms: int
     nano_usd: int = Field(default=0, exclude_if=lambda value: not value)
     """What it cost by the release's price table, in billionths of a US dollar."""
+    presumed: bool = Field(default=False, exclude_if=lambda value: not value)
+    """The provider did not say what it counted: tokens and cost are presumed at their worst."""
 
 
 class ModelFailed(BaseFact):

@@ -52,7 +52,13 @@ class Fleet:
 
 @contextmanager
 def two_hundred_runs(
-    database: str, home: Path, *, at_once: int, application: str = "tasks"
+    database: str,
+    home: Path,
+    *,
+    at_once: int,
+    application: str = "tasks",
+    calls: int = LIMIT,
+    tokens: int = 10**9,
 ) -> Iterator[tuple[Fleet, FaultyModels]]:
     """All accepted before anybody asks; one tenant's budget has room for 120 calls."""
     environment = {
@@ -120,6 +126,33 @@ def test_killed_workers_overspend_nothing_and_what_they_held_is_back(
             f"\n{RUNS} runs, {LIMIT} calls allowed: the provider saw {len(models.history)},"
             f" {len(cut)} of them cut off by kills; spent {spent}, presumed {presumed}, held {held}"
         )
+
+
+def test_tokens_are_never_overspent_at_any_moment_of_the_providers_own_history(
+    make_database: Callable[[], str], home: Path
+) -> None:
+    """Settling frees most of each worst case for others, while workers are killed: the sum of what was billed holds."""
+    limit = 12_000
+    with two_hundred_runs(make_database(), home, at_once=8, calls=10**6, tokens=limit) as (fleet, models):
+        system = fleet.system
+        for kills in range(2):
+            seen = 5 + 15 * kills
+            assert_eventually(
+                lambda seen=seen: len(models.history) >= seen, within=PATIENCE_SECONDS, what=f"{seen} calls"
+            )
+            fleet.kill_the_oldest()
+        system.wait_until_all_ended(within=PATIENCE_SECONDS)
+        assert_eventually(lambda: lines(system)["tokens"][0] == 0, within=60, what="what was held is back")
+
+        billed = 0
+        for asked in models.history:
+            billed += asked.input_tokens + asked.output_tokens
+            assert billed <= limit
+        held, spent, presumed = lines(system)["tokens"]
+        assert billed <= spent + presumed <= limit
+        assert any(asked.ending != "answered" for asked in models.history), "nobody was killed in a call"
+        assert 0 < len(models.history) < RUNS
+        print(f"\n{limit} tokens allowed: billed {billed}; spent {spent}, presumed {presumed}, held {held}")
 
 
 def test_a_budget_that_looks_first_and_takes_afterwards_overspends(

@@ -35,6 +35,7 @@ PROTOCOLS: tuple[Protocol, ...] = ("openai", "anthropic")
 
 EXPECTED: dict[str, str] = {
     "answers": "A",
+    "uncounted": "A",
     "other_model": "A",
     "in_parts": "A",
     "busy": "provider_busy",
@@ -44,8 +45,8 @@ EXPECTED: dict[str, str] = {
     "down": "provider_busy",
     "overloaded": "provider_busy",
     "refused_connection": "provider_unreachable",
-    "hangs": "timed_out",
-    "drips": "timed_out",
+    "hangs": "provider_timed_out",
+    "drips": "provider_timed_out",
     "cuts": "provider_failed",
     "closes": "provider_failed",
     "empty_body": "provider_malformed",
@@ -238,7 +239,7 @@ def _check_failures(ended: Ended, cell: Cell, reason: str) -> None:
         assert failures == []
     elif reason != "A":
         assert [fact.code for fact in failures] == [reason]
-        unknown = reason in {"timed_out", "provider_timed_out", "provider_malformed"}
+        unknown = reason in {"provider_timed_out", "provider_malformed"}
         unknown |= cell.fault in {"cuts", "closes"}
         assert failures[0].presumed == unknown, "what may have been billed is presumed at its worst"
         costs = cell.protocol != "scripted" and (unknown or reason == "provider_no_text")
@@ -249,3 +250,4 @@ def _check_failures(ended: Ended, cell: Cell, reason: str) -> None:
         assert fact.model == ("scripted" if scripted else named)
         assert fact.started_at
         assert (fact.nano_usd > 0) != scripted, "what costs money is counted"
+        assert fact.presumed == (cell.fault == "uncounted"), "what nobody counted is presumed at its worst"

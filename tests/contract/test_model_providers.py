@@ -67,6 +67,7 @@ class Fails:
 
 EXPECTED: dict[Behaviour, str | Fails] = {
     "answers": TEXT,
+    "uncounted": TEXT,
     "in_parts": TEXT,
     "busy": Fails("provider_busy"),
     "busy_for_30_s": Fails("provider_busy", wait=RETRY_AFTER_SECONDS),
@@ -164,7 +165,9 @@ def test_what_a_server_does_is_an_answer_or_an_error_with_its_fate(
             answer = ask(REQUEST)
             (asked,) = models.history
             model = OTHER_MODEL if behaviour == "other_model" else "some-model-1"
-            assert answer == ModelAnswer(expected, model, asked.input_tokens, asked.output_tokens)
+            counted = behaviour != "uncounted"
+            tokens = (asked.input_tokens, asked.output_tokens) if counted else (0, 0)
+            assert answer == ModelAnswer(expected, model, *tokens, counted=counted)
         assert len(models.history) == 1, "one question is one request"
 
 

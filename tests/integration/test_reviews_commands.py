@@ -181,8 +181,8 @@ def test_resolving_lets_it_go_on_to_its_decision(
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
-        ('{"level": "huge"}', "level: input should be 'high' or 'low'"),
-        ("{}", "level: field required"),
+        ('{"level": "huge"}', "level: it should be 'high' or 'low'"),
+        ("{}", "level: it is missing"),
         ('{"level": "high", "level": "low"}', "twice"),
         ("high", "not JSON"),
         ("[1]", "not an object"),

@@ -63,7 +63,7 @@ class MemoryBudgets:
                 self._held[one].state = "sending"
             return standing
 
-    def settle(self, settlements: Iterable[Settlement]) -> None:
+    def settle(self, tenants: Iterable[str], settlements: Iterable[Settlement]) -> None:  # noqa: ARG002 - the port's
         """What questions did cost takes the place of what they held."""
         with self._lock:
             for settlement in settlements:

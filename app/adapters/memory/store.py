@@ -182,7 +182,7 @@ class MemoryStore:
             verdicts: list[Verdict] = []
             ready: dict[str, Queue] = {}
             for change in changes:
-                self.budgets.settle(change.settlements)
+                self.budgets.settle((), change.settlements)
                 verdict = self._judge(change)
                 if verdict is Verdict.RECORDED:
                     self._record(change, ready)

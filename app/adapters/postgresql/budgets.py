@@ -133,6 +133,11 @@ class PostgresqlBudgets:
         refusals = {one.reservation_id: verdict for one, verdict in zip(fresh, verdicts, strict=True)}
         return [refusals.get(one.reservation_id) for one in wanted]
 
+    def settle(self, tenants: Sequence[str], settlements: Sequence[Settlement]) -> None:
+        """What questions of these tenants did cost takes the place of what they held."""
+        with self._database.transaction(tenants) as connection:
+            settle(connection, settlements)
+
     def sending(self, reservation_ids: Sequence[str]) -> set[str]:
         """Those that still stand, marked as being sent; what is not among them returned with its lease."""
         if not reservation_ids:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from app.adapters.postgresql.database import Database
+from pydantic import ValidationError
+
+from app.adapters.postgresql.database import Database, Row
 from app.adapters.secrets import Secrets, SecretUnavailableError
 from app.adapters.targets.http import TargetAddress
 from app.control_plane.tenants import Tenant
@@ -14,6 +17,8 @@ from app.data_plane.budgets.reservations import Account, limits_of
 from app.data_plane.ingestion.tenants import Credentials, KnownTenants
 from app.kernel.clock import Clock
 from app.kernel.errors import PermanentError, TransientError
+
+_log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 5.0
 """How long a process may go on with the documents and secrets that it read."""
@@ -61,7 +66,17 @@ class TenantDocuments:
     def _read(self) -> dict[str, Tenant]:
         with self._database.transaction() as connection:
             rows = connection.execute("SELECT tenant_id, document FROM tenants").fetchall()
-        return {row[0]: Tenant.model_validate(row[1]) for row in rows}
+        return dict(self._known_ones(rows))
+
+    def _known_ones(self, rows: Iterable[Row]) -> Iterator[tuple[str, Tenant]]:
+        """One document that a newer version wrote keeps nobody from the others; what was known of it stands."""
+        for name, document in rows:
+            try:
+                yield name, Tenant.model_validate(document)
+            except ValidationError:
+                _log.error("the document of the tenant %s says what this version does not know", name)
+                if name in self._tenants:
+                    yield name, self._tenants[name]
 
     def _keep(self, tenants: dict[str, Tenant] | None) -> None:
         with self._lock:

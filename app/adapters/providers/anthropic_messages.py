@@ -99,7 +99,7 @@ class AnthropicModel(RemoteModel[anthropic.AsyncAnthropic]):
             answer = _Answer.model_validate_json(body)
         except ValidationError as error:
             raise self._malformed("a message") from error
-        tokens = (answer.usage or _Usage()).tokens
+        tokens = answer.usage.tokens if answer.usage is not None else None
         blocks = [block.text for block in answer.content if block.type == "text"]
         # What is left of an answer that was stopped as a refusal is no answer; one that met its limit is the parser's.
         if not blocks or answer.stop_reason == "refusal":

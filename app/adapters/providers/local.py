@@ -159,6 +159,7 @@ class LocalModel:
             model=self._document.model,
             input_tokens=0 if usage is None else usage.prompt_tokens,
             output_tokens=0 if usage is None else usage.completion_tokens,
+            counted=usage is not None,
         )
 
     def _refused(self, did: str, remedy: str) -> ProviderRefusedError:

@@ -95,8 +95,8 @@ class OpenAICompatibleModel(RemoteModel[openai.AsyncOpenAI]):
             completion = _Completion.model_validate_json(body)
         except ValidationError as error:
             raise self._malformed("a chat completion") from error
-        usage = completion.usage or _Usage()
-        tokens = usage.prompt_tokens, usage.completion_tokens
+        usage = completion.usage
+        tokens = (usage.prompt_tokens, usage.completion_tokens) if usage is not None else None
         choice = completion.choices[0]
         # What a filter left of an answer is no answer.
         if choice.message.content is None or choice.finish_reason == "content_filter":

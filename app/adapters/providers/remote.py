@@ -24,7 +24,7 @@ from app.kernel.clock import Clock, SystemClock
 from app.kernel.release import RemoteProvider
 
 CONNECT_SECONDS = 5.0
-MAX_CONNECTIONS = 256
+MAX_IDLE_CONNECTIONS = 256
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 """Of one answer's body: a server without an end must not fill the worker's memory."""
 MAX_ERROR_BYTES = 64 * 1024
@@ -127,22 +127,24 @@ class RemoteModel(ABC, Generic[C]):
     def _read(self, body: bytes) -> ModelAnswer:
         """What the body says. Raises what ``_malformed`` and ``_no_text`` make."""
 
-    def _answer(self, text: str, model: str, tokens: tuple[int, int]) -> ModelAnswer:
+    def _answer(self, text: str, model: str, tokens: tuple[int, int] | None) -> ModelAnswer:
         """The model's name is what the server says that it is, as far as it is a name."""
         name = "".join(character for character in model[:_LONGEST_NAME] if character.isprintable())
-        return ModelAnswer(text, name or self._provider.model, *tokens)
+        return ModelAnswer(
+            text, name or self._provider.model, *(tokens or (0, 0)), counted=tokens is not None
+        )
 
     def _malformed(self, expected: str) -> ProviderUnavailableError:
         return self._unavailable(
             "provider_malformed", f"answered something else than {expected}", billed=True
         )
 
-    def _no_text(self, tokens: tuple[int, int]) -> ProviderRefusedError:
+    def _no_text(self, tokens: tuple[int, int] | None) -> ProviderRefusedError:
         return ProviderRefusedError(
             "provider_no_text",
             f"The model provider {self._provider.name!r} answered without text.",
             "The model declined or its filter stopped the answer: look at the agent's instructions.",
-            tokens=tokens,
+            tokens=tokens or (0, 0),
         )
 
     def _with_status(self, error: StatusError) -> ProviderRefusedError | ProviderUnavailableError:
@@ -256,7 +258,9 @@ class _Capped(httpx2.AsyncByteStream):
 
 def _pool() -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
-        limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+        # How many are open at once is the process's limit of calls in flight: to wait for another one's end here would
+        # count as the provider's time.
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE_CONNECTIONS),
         follow_redirects=False,
         event_hooks={"request": [_watch], "response": [_cap]},
     )

@@ -14,6 +14,17 @@ from app.kernel.errors import TransientError
 _log = logging.getLogger(__name__)
 
 
+class BudgetsUnavailableError(TransientError):
+    """The budgets could not be asked within the stage's limit: the run is done later."""
+
+    code = "budgets_unavailable"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"The budgets of {run_id} could not be asked.", "It is done later; check that PostgreSQL is up."
+        )
+
+
 class Asker:
     """Asks for runs. What a provider did not answer is a fact with its reason, and so is each turn to the next one."""
 
@@ -23,17 +34,22 @@ class Asker:
     async def ask(self, run: Run) -> Run:
         """The run with an answer to interpret, or with why there is none. Never raises for what a model did.
 
-        Raises TransientError when budgets cannot be asked, as their store is away: the run is done later.
+        Raises TransientError when budgets cannot be asked, as their store is away, or when the run's lease is over:
+        the run is done later, by whoever has it then.
         """
         if run.answer is not None or run.given_up is not None:
             return run
         loop = asyncio.get_running_loop()
         if run.ends_at is None:
             run.ends_at = loop.time() + run.stage.timeout_seconds
+        known = len(run.chain)
         try:
             async with asyncio.timeout_at(run.ends_at):
                 await self._ask_in_order(run)
-        except TimeoutError:
+        except TimeoutError as error:
+            if run.is_reserving and len(run.chain) == known:
+                # Nobody was asked, as the budgets' store was away: that says nothing of the models.
+                raise BudgetsUnavailableError(run.claim.step_id) from error
             run.given_up = GiveUp("timed_out", f"the stage's limit is {run.stage.timeout_seconds:g} s")
         except TransientError:
             raise
@@ -69,12 +85,13 @@ class Asker:
             await asyncio.wait(asking, timeout=seconds)
             if not any(task.done() for task in asking):
                 run.hedge(question.provider, second)
-                beside = Question(question.position + 1, second, hedge=True)
+                beside = Question(run.take_position(), second, hedge=True)
                 asking.add(asyncio.create_task(self._questioner.ask(run, beside)))
             left = Asked(question.provider, "")
             while asking and run.answer is None:
                 done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
                 left = [task.result() for task in done][-1]
+            run.outrun = question.provider if asking else ""
             return left
         finally:
             for task in asking:
@@ -83,7 +100,7 @@ class Asker:
             await asyncio.gather(*asking, return_exceptions=True)
 
     def _question(self, run: Run, move: Ask) -> Question:
-        return Question(run.questions, move.provider, again=move.again)
+        return Question(run.take_position(), move.provider, again=move.again)
 
 
 def _beside(run: Run, move: Ask) -> str | None:

@@ -20,6 +20,7 @@ from app.data_plane.orchestration.observing import batch
 from app.data_plane.orchestration.recorder import Loaded, Recorder, try_again, wait_for_release
 from app.data_plane.ports import Carrier, Change, Claim, Queue, Store, Verdict, may_be_more
 from app.kernel import fault_points
+from app.kernel.errors import TransientError
 from app.kernel.facts import ModelAnswered, Recorded
 from app.kernel.fault_points import FaultPoint
 
@@ -84,10 +85,11 @@ class Runner:
         """Ask for all of them at once and record each as it becomes final; returns how many failed."""
         asking = {asyncio.create_task(self._asker.ask(run)) for run in runs}
         failed = 0
+        later: list[TransientError] = []
         try:
             while asking:
                 done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
-                final, others = await self._record([task.result() for task in done])
+                final, others = await self._record(_asked(done, later))
                 asking |= {asyncio.create_task(self._asker.ask(run)) for run in others}
                 # A straggler keeps its own place and no other.
                 await room.keep(len(asking))
@@ -95,6 +97,9 @@ class Runner:
         finally:
             for task in asking:
                 task.cancel()
+        if later:
+            # Only now, when the others are recorded: what is left is given back, and done later.
+            raise later[0]
         return failed
 
     def _claim(self, worker: str, run_ids: tuple[str, ...], most: int) -> list[Claim]:
@@ -164,6 +169,17 @@ class Runner:
         observing.final(
             (run.watched, run.chain[-1]) for run, verdict in outcomes if verdict is Verdict.RECORDED
         )
+
+
+def _asked(done: Iterable[asyncio.Task[Run]], later: list[TransientError]) -> list[Run]:
+    """The runs that were asked for; why others cannot be now is added to ``later``."""
+    runs: list[Run] = []
+    for task in done:
+        try:
+            runs.append(task.result())
+        except TransientError as error:
+            later.append(error)
+    return runs
 
 
 def _or_raise(ended: tuple[int, int] | BaseException) -> tuple[int, int]:

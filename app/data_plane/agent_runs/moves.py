@@ -17,9 +17,11 @@ FORCED_OPEN = "forced_open"
 """An operator keeps its breaker open."""
 OUT_OF_BUDGET = "out_of_budget"
 INVALID_ANSWER = "invalid_answer"
+CANCELLED = "cancelled"
+"""Its answer was waited for no longer: the stage's limit came, or another provider answered first. It is no failure."""
 
 MOST_QUESTIONS = 2
-"""To one provider, not counting the re-ask: the second only when it said when it may be asked again."""
+"""To one provider, not counting the re-ask: a second one when it said when, or when another was faster than it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def next_move(
     if standing.rejected is not None and not standing.asked_again:
         return Ask(standing.rejected.provider, again=standing.rejected)
     for provider in providers:
-        if provider not in standing.ended:
+        if provider not in standing.ended and standing.questions.get(provider, 0) < MOST_QUESTIONS:
             return Ask(provider)
     for wait, provider in sorted((waits[name], name) for name in standing.failed if name in waits):
         if wait < seconds_left and standing.questions[provider] < MOST_QUESTIONS:
@@ -121,7 +123,7 @@ def _fold(facts: Iterable[AnyFact]) -> _Standing:
                 standing.asked_again |= fact.again
                 if not fact.again:
                     standing.questions[fact.provider] = standing.questions.get(fact.provider, 0) + 1
-            case ModelFailed():
+            case ModelFailed() if fact.code != CANCELLED:
                 standing.ended[fact.provider] = fact.code
             case BudgetRefused():
                 standing.asking = fact.provider

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.data_plane.agent_runs.together import Together
 from app.data_plane.budgets.reservations import (
@@ -12,6 +12,7 @@ from app.data_plane.budgets.reservations import (
     Amounts,
     Budgets,
     Refusal,
+    Settlement,
     TenantAccounts,
     Wanted,
     fits_alone,
@@ -23,12 +24,14 @@ from app.kernel.release import Stage, WorkflowTemplate
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Whose question it is, and what it may cost."""
+    """Whose question it is, what it may cost, and what the questions before it did cost."""
 
     claim: Claim
     template: WorkflowTemplate
     stage: Stage
     worst: Amounts
+    settlements: tuple[Settlement, ...] = ()
+    reservation_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,20 @@ class Purse:
 
     async def reserve(self, asking: Asking) -> Reserved | Refusal:
         """Reserve the worst case, or say why it does not fit. Raises TransientError when the store is away."""
-        return await self._reserving.ask(asking)
+        claim = asking.claim
+        # Drawn once: the batch may be repeated when its commit was not heard of, and reserves once all the same.
+        name = f"{claim.step_id}/{claim.fence}/{next(self._numbers)}"
+        return await self._reserving.ask(replace(asking, reservation_id=name))
 
     async def sending(self, reservation_id: str) -> bool:
         """Whether the reservation still stands now that the question goes out. Raises as ``reserve``."""
         return not reservation_id or await self._sending.ask(reservation_id)
 
     def _reserve(self, batch: Sequence[Asking]) -> list[Reserved | Refusal]:
+        # First: what a run's failed question held is no reason to refuse its next one.
+        settled = [one for asking in batch for one in asking.settlements]
+        if settled:
+            self._budgets.settle([asking.claim.tenant_id for asking in batch], settled)
         answers: list[Reserved | Refusal] = []
         wanted: list[tuple[int, Wanted]] = []
         for place, asking in enumerate(batch):
@@ -82,7 +92,7 @@ class Purse:
     def _wanted(self, asking: Asking, accounts: tuple[Account, ...]) -> Wanted:
         claim = asking.claim
         return Wanted(
-            reservation_id=f"{claim.step_id}/{claim.fence}/{next(self._numbers)}",
+            reservation_id=asking.reservation_id,
             tenant_id=claim.tenant_id,
             step_id=claim.step_id,
             fence=claim.fence,

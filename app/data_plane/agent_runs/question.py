@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, replace
 
 from app.data_plane.agent_runs import moves
 from app.data_plane.agent_runs.prompts import prompt_bytes
 from app.data_plane.agent_runs.purse import Asking, Purse
 from app.data_plane.agent_runs.run import Answer, Run
-from app.data_plane.budgets.costs import cost, worst_case
+from app.data_plane.budgets.costs import MARGIN_SECONDS, cost, worst_case
 from app.data_plane.budgets.reservations import Amounts, Refusal, Settlement
 from app.data_plane.models import (
     Admission,
     Breakers,
     Correction,
     ModelAnswer,
+    ModelProvider,
     ModelRequest,
     ProviderRefusedError,
     Providers,
@@ -25,15 +27,25 @@ from app.data_plane.models import (
 from app.data_plane.ports import Queue
 from app.kernel import fault_points
 from app.kernel.clock import Clock, to_text
-from app.kernel.errors import Fate, InterlockError
+from app.kernel.errors import Fate, InterlockError, TransientError
 from app.kernel.facts import AnswerRejected, BudgetRefused, ModelAnswered, ModelAsked, ModelFailed
 from app.kernel.fault_points import FaultPoint
-from app.kernel.release import Price, Provider, RemoteProvider
+from app.kernel.release import Price, Provider, Release, RemoteProvider
 from app.telemetry import tracing
 
+_log = logging.getLogger(__name__)
+
 TIMED_OUT = "timed_out"
-CANCELLED = "cancelled"
-"""Its answer was waited for no longer: the stage's limit came, or another provider answered first."""
+DEFECT = "defect"
+
+
+class LeaseLostError(TransientError):
+    """What a question had reserved has returned with its lease: somebody else does the run."""
+
+    code = "lease_lost"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"The lease of {run_id} is over.", "Whoever has it now goes on with it.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,8 @@ class _UnderWay:
     worst: Amounts
     asked: ModelAsked
     reservation_id: str
+    margin_seconds: float
+    """How much longer than its limit it is waited for: the adapter says better what became of it."""
     since_ns: int
     started: float
     """By the event loop's clock."""
@@ -81,6 +95,7 @@ class Questioner:
         self._breakers = breakers
         self._purse = purse
         self._clock = clock
+        self._opened: set[tuple[str, str]] = set()
 
     async def ask(self, run: Run, question: Question) -> Asked:
         """Ask it, unless its breaker or a budget says no. The run has the answer, or the facts say why not."""
@@ -98,6 +113,9 @@ class Questioner:
             asked, told = await self._ask(under_way)
             return asked
         finally:
+            if told == "neither" and run.outrun == question.provider:
+                # Slower than its agent's `hedge_after_seconds`: whoever always is so is as good as away.
+                told = "failed"
             await self._tell(provider, admission, told)
 
     async def _admit(self, provider: Provider) -> Admission:
@@ -113,9 +131,12 @@ class Questioner:
     async def _reserve(self, run: Run, question: Question, admission: Admission) -> _UnderWay | Asked:
         request = _request(run, question)
         price = run.state.release.prices.get(question.provider)
-        worst = worst_case(request, price)
-        asking = Asking(run.claim, run.state.release.template, run.stage, worst)
+        remote = isinstance(run.state.release.providers[question.provider], RemoteProvider)
+        worst = worst_case(request, price, is_free=not remote)
+        asking = Asking(run.claim, run.state.release.template, run.stage, worst, tuple(run.settlements))
+        run.is_reserving = True
         reserved = await self._purse.reserve(asking)
+        run.is_reserving = False
         if isinstance(reserved, Refusal):
             run.chain.append(_refused(question, request, reserved))
             return Asked(question.provider, moves.OUT_OF_BUDGET)
@@ -129,35 +150,61 @@ class Questioner:
             probe=admission.probe,
         )
         now = asyncio.get_running_loop().time()
-        since_ns = tracing.now_ns()
+        margin = MARGIN_SECONDS if remote else 0.0
         return _UnderWay(
-            run, question, request, price, worst, asked, reserved.reservation_id, since_ns, started=now
+            run,
+            question,
+            request,
+            price,
+            worst,
+            asked,
+            reserved.reservation_id,
+            margin,
+            tracing.now_ns(),
+            now,
         )
 
     async def _ask(self, under_way: _UnderWay) -> tuple[Asked, Told]:
         run, question, request = under_way.run, under_way.question, under_way.request
-        if not await self._sending(under_way):
-            # Its lease is over and somebody else does the run: nothing that follows would count.
-            return Asked(question.provider, CANCELLED), "neither"
+        await self._sending(under_way)
+        provider = await self._open(run.state.release, question.provider)
+        under_way.started, under_way.since_ns = asyncio.get_running_loop().time(), tracing.now_ns()
         started_at = to_text(self._clock.now())
         fault_points.reached(FaultPoint.BEFORE_EFFECT, Queue.AGENT_RUNS)
         try:
-            async with asyncio.timeout(request.timeout_seconds):
-                answer = await self._providers.open(run.state.release, question.provider).ask(request)
+            async with asyncio.timeout(request.timeout_seconds + under_way.margin_seconds):
+                answer = await provider.ask(request)
         except TimeoutError:
             _fail(under_way, TIMED_OUT, Fate.TRANSIENT, presumed=True)
             return Asked(question.provider, TIMED_OUT), "failed"
         except asyncio.CancelledError:
-            _fail(under_way, CANCELLED, Fate.TRANSIENT, presumed=True)
+            _fail(under_way, moves.CANCELLED, Fate.TRANSIENT, presumed=True)
             raise
         except InterlockError as error:
             return _failed(under_way, error), _told(error)
+        except Exception:
+            # The boundary: a defect in one provider's adapter is a fact, and the next provider is asked.
+            _log.exception("a question could not be asked")
+            _fail(under_way, DEFECT, Fate.DEFECT, presumed=True)
+            return Asked(question.provider, DEFECT), "neither"
         _answered(under_way, answer, started_at)
         return Asked(question.provider, ""), "answered"
 
-    async def _sending(self, under_way: _UnderWay) -> bool:
+    async def _open(self, release: Release, name: str) -> ModelProvider:
+        """The provider; the first time in a thread, as it may load a vendor's library while others are under way."""
+        if (release.digest, name) in self._opened:
+            return self._providers.open(release, name)
+        provider = await asyncio.to_thread(self._providers.open, release, name)
+        self._opened.add((release.digest, name))
+        return provider
+
+    async def _sending(self, under_way: _UnderWay) -> None:
+        """Say that it goes out. Raises LeaseLostError, or TransientError when the store is away."""
+        under_way.run.is_reserving = True
         try:
-            return await self._purse.sending(under_way.reservation_id)
+            if not await self._purse.sending(under_way.reservation_id):
+                raise LeaseLostError(under_way.run.claim.step_id)
+            under_way.run.is_reserving = False
         except asyncio.CancelledError:
             # It was never sent, and cost nothing.
             _settle(under_way.run, Settlement(under_way.reservation_id, Amounts()))
@@ -216,7 +263,7 @@ def _fail(
 ) -> None:
     milliseconds = under_way.milliseconds()
     known = Amounts(sum(tokens), cost(under_way.price, *tokens), calls=1)
-    spent = replace(under_way.worst if presumed else known, milliseconds=milliseconds)
+    spent = replace(_presumed(under_way) if presumed else known, milliseconds=milliseconds)
     failed = ModelFailed(
         position=under_way.question.position,
         provider=under_way.question.provider,
@@ -230,21 +277,27 @@ def _fail(
     _over(under_way, failed, Settlement(under_way.reservation_id, spent, presumed))
 
 
+def _presumed(under_way: _UnderWay) -> Amounts:
+    """The worst case, as far as it is known."""
+    return under_way.worst if under_way.price is not None else replace(under_way.worst, nano_usd=0)
+
+
 def _answered(under_way: _UnderWay, answer: ModelAnswer, started_at: str) -> None:
     run, question = under_way.run, under_way.question
     if run.answer is not None:
         # Another provider's answer counts, and it was paid for all the same.
         tokens = (answer.input_tokens, answer.output_tokens)
-        _fail(under_way, CANCELLED, Fate.TRANSIENT, presumed=False, tokens=tokens)
+        _fail(under_way, moves.CANCELLED, Fate.TRANSIENT, presumed=False, tokens=tokens)
         return
     # What is interpreted is what was recorded, to the byte: a lone surrogate has no UTF-8.
     text = answer.text.encode("utf-8", "replace")
-    spent = Amounts(
+    told = Amounts(
         tokens=answer.input_tokens + answer.output_tokens,
         nano_usd=cost(under_way.price, answer.input_tokens, answer.output_tokens),
         calls=1,
-        milliseconds=under_way.milliseconds(),
     )
+    # Whoever does not say what it counted is presumed to have counted the worst.
+    spent = replace(told if answer.counted else _presumed(under_way), milliseconds=under_way.milliseconds())
     answered = ModelAnswered(
         position=question.position,
         provider=question.provider,
@@ -255,9 +308,10 @@ def _answered(under_way: _UnderWay, answer: ModelAnswer, started_at: str) -> Non
         started_at=started_at,
         duration_ms=spent.milliseconds,
         nano_usd=spent.nano_usd,
+        presumed=not answer.counted,
     )
     run.answer = Answer(question.position, question.provider, text.decode())
-    _over(under_way, answered, Settlement(under_way.reservation_id, spent))
+    _over(under_way, answered, Settlement(under_way.reservation_id, spent, presumed=not answer.counted))
 
 
 def _over(under_way: _UnderWay, outcome: ModelAnswered | ModelFailed, settlement: Settlement) -> None:

@@ -30,6 +30,9 @@ from app.kernel.release import AgentBundle, Stage
 from app.telemetry.tracing import Keys
 from interlock.canonical import JsonObject, JsonValue
 
+LONGEST_PATH, LONGEST_REASON = 100, 300
+"""Characters, in the fact that an answer was rejected."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -64,6 +67,12 @@ class Run:
     """An answer that is not recorded was paid for."""
     ends_at: float | None = None
     """When the stage's limit is reached, by the event loop's clock; None before anything was asked."""
+    positions: int = 0
+    """How many were taken by questions so far."""
+    is_reserving: bool = False
+    """A question waits for its budgets, and was not sent."""
+    outrun: str = ""
+    """The provider that another one, asked beside it, was faster than."""
     may_be_asked_at: dict[str, float] = field(default_factory=dict)
     """By the event loop's clock, for the providers that said so."""
 
@@ -72,10 +81,10 @@ class Run:
         """Those that are not recorded yet."""
         return tuple(self.chain[self.recorded :])
 
-    @property
-    def questions(self) -> int:
-        """How many were asked so far."""
-        return sum(isinstance(fact, ModelAsked) for fact in self.chain)
+    def take_position(self) -> int:
+        """The next question's place among the run's questions; taken by one that is never asked, too."""
+        self.positions += 1
+        return self.positions - 1
 
     def next_move(self, now: float) -> Ask | GiveUp:
         """What it does next; ``now`` by the event loop's clock."""
@@ -129,6 +138,7 @@ def resume(claim: Claim, loaded: Loaded, chain: Sequence[Recorded], answers: Map
         watched=_watched(claim, loaded),
         chain=facts,
         recorded=len(facts),
+        positions=max((fact.position + 1 for fact in facts if isinstance(fact, ModelAsked)), default=0),
     )
     if gave_up:
         run.given_up = GiveUp("gave_up", f"begun {claim.lapses} times and never finished")
@@ -182,8 +192,8 @@ def interpret(run: Run, now: float) -> None:
         AnswerRejected(
             position=answer.position,
             provider=answer.provider,
-            path=read.path[:100],
-            reason=read.reason[:300],
+            path=read.path[:LONGEST_PATH],
+            reason=read.reason[:LONGEST_REASON],
             parser=PARSER,
         )
     )

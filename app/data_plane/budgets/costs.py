@@ -7,6 +7,12 @@ from app.data_plane.budgets.reservations import Amounts
 from app.data_plane.models import ModelRequest
 from app.kernel.release import Price
 
+UNPRICED_NANO_USD = 10**18
+"""What a model may cost whose price nobody knows: more than any budget in money has room for."""
+
+MARGIN_SECONDS = 1.0
+"""How much longer than its own limit a question may be under way: its adapter says what became of it first."""
+
 FRAMING_TOKENS = 64
 """What a provider adds around the messages (roles, separators, its answer format), at most."""
 
@@ -21,8 +27,11 @@ def cost(price: Price | None, input_tokens: int, output_tokens: int) -> int:
     )
 
 
-def worst_case(request: ModelRequest, price: Price | None) -> Amounts:
+def worst_case(request: ModelRequest, price: Price | None, *, is_free: bool) -> Amounts:
     """What the question may cost at most.
+
+    Args:
+        is_free: the provider costs no money, and so needs no price.
 
     A token is at least one byte of the prompt in every tokenizer that falls back to bytes, so that the bytes bound the
     tokens; the answer is bounded by ``max_output_tokens``, the time by the question's own limit.
@@ -31,9 +40,9 @@ def worst_case(request: ModelRequest, price: Price | None) -> Amounts:
     output_tokens = request.max_output_tokens
     return Amounts(
         tokens=input_tokens + output_tokens,
-        nano_usd=cost(price, input_tokens, output_tokens),
+        nano_usd=cost(price, input_tokens, output_tokens) if price or is_free else UNPRICED_NANO_USD,
         calls=1,
-        milliseconds=int(request.timeout_seconds * 1000),
+        milliseconds=int((request.timeout_seconds + MARGIN_SECONDS) * 1000),
     )
 
 

@@ -103,6 +103,10 @@ class Budgets(Protocol):
         """
         ...
 
+    def settle(self, tenants: Sequence[str], settlements: Sequence[Settlement]) -> None:
+        """What questions of these tenants did cost takes the place of what they held; as ``Store.commit`` does it."""
+        ...
+
     def sending(self, reservation_ids: Sequence[str]) -> set[str]:
         """Those that still stand, marked as being sent; what is not among them returned with its lease."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from app.data_plane.budgets.costs import UNPRICED_NANO_USD
 from app.data_plane.budgets.reservations import NANO_USD
 from app.kernel.facts import (
     AnswerRejected,
@@ -35,7 +36,7 @@ def _tell(fact: AnyFact) -> str:
         case ModelAnswered():
             return (
                 f"{fact.provider} ({fact.model}) answered in {fact.duration_ms} ms:"
-                f" {fact.input_tokens} + {fact.output_tokens} tokens{money(fact.nano_usd)}."
+                f" {_counted(fact)}{money(fact.nano_usd)}."
             )
         case ModelFailed():
             presumed = f"; {fact.tokens} tokens{money(fact.nano_usd)} are presumed" if fact.presumed else ""
@@ -44,9 +45,10 @@ def _tell(fact: AnyFact) -> str:
             where = f" at {fact.path}" if fact.path else ""
             return f"The answer of {fact.provider} is no proposal{where}: {fact.reason}."
         case BudgetRefused():
+            limit, taken, asked = (amount(fact.unit, one) for one in (fact.limit, fact.taken, fact.asked))
             return (
-                f"{fact.provider} was not asked: of {fact.limit} {fact.unit} for the {fact.level},"
-                f" {fact.taken} are taken, and up to {fact.asked} were needed."
+                f"{fact.provider} was not asked: of {limit} for the {fact.level}, {taken} are taken, and up to"
+                f" {asked} were needed."
             )
         case ProviderHop(reason="slow"):
             return f"{fact.to} was asked beside {fact.left}, which was slow."
@@ -60,6 +62,22 @@ def _tell(fact: AnyFact) -> str:
         case RunFailed():
             return f"It ended without a proposal: {fact.failure}."
     return ""
+
+
+def _counted(fact: ModelAnswered) -> str:
+    if fact.presumed:
+        return "it did not say how many tokens, and the worst is presumed"
+    return f"{fact.input_tokens} + {fact.output_tokens} tokens"
+
+
+def amount(unit: str, number: int) -> str:
+    """An amount of a budget with its unit, as people say it."""
+    match unit:
+        case "nano_usd":
+            return "any amount" if number >= UNPRICED_NANO_USD else f"${number / NANO_USD:.6f}"
+        case "milliseconds":
+            return f"{number / 1000:g} s"
+    return f"{number:,} {unit}"
 
 
 def money(nano_usd: int) -> str:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from app.data_plane.agent_runs.proposals import PARSER, Proposal, read_answer
+from app.data_plane.agent_runs.proposals import PARSER, Proposal, Rejection, read_answer
+from app.data_plane.agent_runs.run import LONGEST_PATH, LONGEST_REASON
 from app.data_plane.aggregation.aggregate import fold_run
+from app.data_plane.budgets.costs import cost
 from app.data_plane.contents import Contents
 from app.data_plane.ingestion.normalisers import normalise
 from app.data_plane.orchestration.progress import progress
@@ -263,6 +265,7 @@ def _reread_answers(record: Record, release: Release, reading: _Reading) -> None
     called = run_ids(record.orchestration_id, _facts(reading.chain))
     for run, chain in reading.runs.items():
         stage = release.template.stage(called[run][0])
+        _check_costs(chain, release)
         for answer, read in _interpreted(chain):
             body = record.contents.get(answer.answer_digest)
             if body is None:
@@ -273,6 +276,16 @@ def _reread_answers(record: Record, release: Release, reading: _Reading) -> None
             if difference is not None:
                 was = _parser(read.fact)
                 reading.drift.append(f"{difference.difference} (read by {was}, now {PARSER})")
+
+
+def _check_costs(chain: Sequence[Recorded], release: Release) -> None:
+    """Each answer cost what the release's price table says."""
+    for item in chain:
+        fact = item.fact
+        if isinstance(fact, ModelAnswered) and not fact.presumed:
+            price = release.prices.get(fact.provider)
+            if fact.nano_usd != cost(price, fact.input_tokens, fact.output_tokens):
+                raise _FoundError(_place(item), "the release's price table gives another cost")
 
 
 def _interpreted(chain: Sequence[Recorded]) -> Iterator[tuple[ModelAnswered, Recorded]]:
@@ -299,6 +312,9 @@ def _read_again(read: Recorded, text: str, stage: Stage) -> _FoundError | None:
                 return _FoundError(_place(read), "the answer gives another proposal")
         case AnswerRejected() | RunFailed(failure="invalid_answer") if isinstance(again, Proposal):
             return _FoundError(_place(read), "the answer gives a proposal, and was refused")
+        case AnswerRejected(path=path, reason=reason) if isinstance(again, Rejection):
+            if (path, reason) != (again.path[:LONGEST_PATH], again.reason[:LONGEST_REASON]):
+                return _FoundError(_place(read), "the answer is refused for another reason")
     return None
 
 

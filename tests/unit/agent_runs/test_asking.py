@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
+
+import pytest
 
 from app.adapters.memory.breakers import MemoryBreakers
 from app.adapters.memory.budgets import MemoryBudgets
 from app.data_plane.agent_runs.asking import Asker
 from app.data_plane.agent_runs.purse import Purse
-from app.data_plane.agent_runs.question import Questioner
+from app.data_plane.agent_runs.question import LeaseLostError, Questioner
 from app.data_plane.agent_runs.run import Run, ended, interpret, resume
-from app.data_plane.budgets.reservations import Account, Line
+from app.data_plane.budgets.reservations import Account, Line, Refusal, Wanted
 from app.data_plane.contents import Contents
 from app.data_plane.models import ModelAnswer, ModelProvider, ModelRequest, ProviderUnavailableError
 from app.data_plane.orchestration.recorder import Loaded
 from app.data_plane.ports import Claim, History, Queue
 from app.kernel.clock import SystemClock
-from app.kernel.facts import AnyFact, BudgetRefused, ModelAnswered, ModelFailed, ProviderHop, RunFailed
+from app.kernel.errors import TransientError
+from app.kernel.facts import (
+    AnyFact,
+    BudgetRefused,
+    ModelAnswered,
+    ModelAsked,
+    ModelFailed,
+    ProposalMade,
+    ProviderHop,
+    RunFailed,
+)
 from app.kernel.release import BreakerPolicy, Release
 from interlock.identity import run_id
 from tests.branching_workflow import ORCHESTRATION, Example
-from tests.modelled_workflow import modelled_release, openai
+from tests.modelled_workflow import NEVER_OPENS, modelled_release, openai
 
 GOOD = ModelAnswer('{"level": "high"}', "some-model-1", input_tokens=10, output_tokens=5)
 BAD = ModelAnswer("no idea", "some-model-1", input_tokens=10, output_tokens=5)
@@ -132,12 +144,19 @@ def carry(
     breakers: MemoryBreakers | None = None,
     agent: Mapping[str, object] | None = None,
     stage: Mapping[str, object] | None = None,
+    budgets: MemoryBudgets | None = None,
+    priced: bool = True,
+    breaker: BreakerPolicy | None = None,
 ) -> Asked:
     """Ask until the run is over."""
     release = modelled_release(
-        [openai(name, "http://127.0.0.1:9") for name in behaviours], agent=agent, stage_fields=stage
+        [openai(name, "http://127.0.0.1:9", breaker or NEVER_OPENS) for name in behaviours],
+        agent=agent,
+        stage_fields=stage,
     )
-    fake, budgets = Fake(behaviours), MemoryBudgets(lambda _step, _fence: True)
+    if not priced:
+        release = release.model_copy(update={"prices": {}})
+    fake, budgets = Fake(behaviours), budgets or MemoryBudgets(lambda _step, _fence: True)
     purse = Purse(budgets, OneTenant(account))
     asker = Asker(Questioner(fake, breakers or MemoryBreakers(), purse, SystemClock()))
     run = new_run(release)
@@ -149,7 +168,7 @@ def carry(
                 interpret(run, asyncio.get_running_loop().time())
 
     asyncio.run(to_the_end())
-    budgets.settle(run.settlements)
+    budgets.settle((), run.settlements)
     return Asked(run, fake, budgets)
 
 
@@ -236,6 +255,31 @@ class TestHedging:
         assert told.fake.asked == ["first"]
         assert told.hops == []
 
+    def test_who_was_only_slower_may_be_asked_again(self) -> None:
+        """The faster one's answers are no proposals: a hedge must not make a run weaker."""
+        calls: list[ModelRequest] = []
+
+        async def slow_then_good(request: ModelRequest) -> ModelAnswer:
+            calls.append(request)
+            return await (never(request) if len(calls) == 1 else good(request))
+
+        told = carry({"first": slow_then_good, "second": bad}, agent={"hedge_after_seconds": 0.02})
+        assert told.fake.asked == ["first", "second", "second", "first"]
+        assert isinstance(told.run.chain[-1], ProposalMade)
+
+    def test_who_is_always_slower_is_as_good_as_away(self) -> None:
+        breakers, provider = MemoryBreakers(), openai("first", "http://x", BreakerPolicy(failures=1))
+        one_strike = {"first": never, "second": good}
+        carry(one_strike, agent={"hedge_after_seconds": 0.02}, breakers=breakers, breaker=provider.breaker)
+        assert not asyncio.run(breakers.admit(provider)).admitted
+
+    def test_each_question_has_a_place_of_its_own(self) -> None:
+        breakers = MemoryBreakers()
+        breakers.ordered["first", "some-model-1"] = "forced_open"
+        told = carry({"first": good, "second": bad, "third": good}, breakers=breakers)
+        places = [fact.position for fact in told.run.chain if isinstance(fact, ModelAsked)]
+        assert len(set(places)) == len(places) == 3
+
     def test_both_may_fail_and_the_third_is_asked(self) -> None:
         async def slow_failure(request: ModelRequest) -> ModelAnswer:
             await asyncio.sleep(0.05)
@@ -282,3 +326,67 @@ class TestBudgets:
         line = told.budgets.lines()["demo/2026", "tokens"]
         assert (line.reserved, line.spent) == (0, 0)
         assert line.presumed > 50, "the prompt and the longest answer"
+
+    def test_what_a_failed_question_held_is_no_reason_to_refuse_the_next_one(self) -> None:
+        """It cost nothing, and its run has room for one worst case at a time."""
+        told = carry({"first": unreachable, "second": good}, stage={"run_budget": {"tokens": 1_500}})
+        assert told.fake.asked == ["first", "second"]
+        assert told.of(BudgetRefused) == []
+
+    def test_who_does_not_say_what_it_counted_is_presumed_to_have_counted_the_worst(self) -> None:
+        async def uncounted(_: ModelRequest) -> ModelAnswer:
+            return ModelAnswer(GOOD.text, GOOD.model, 0, 0, counted=False)
+
+        account = Account("demo/2026", "tenant", {"tokens": 100_000, "nano_usd": 10**12})
+        told = carry({"first": uncounted}, account=account)
+        lines = told.budgets.lines()
+        assert lines["demo/2026", "tokens"].presumed > 50
+        assert lines["demo/2026", "nano_usd"].presumed > 0
+        (answered,) = told.of(ModelAnswered)
+        assert isinstance(answered, ModelAnswered)
+        assert (answered.presumed, answered.nano_usd > 0) == (True, True)
+
+    def test_a_model_without_a_price_fits_in_no_budget_in_money(self) -> None:
+        """Or a tenant's limit in dollars would hold for some models and not for others."""
+        account = Account("demo/2026", "tenant", {"nano_usd": 10**12})
+        told = carry({"first": good}, account=account, priced=False)
+        assert told.fake.asked == []
+        assert carry({"first": good}, priced=False).fake.asked == ["first"], "and no limit asks for no price"
+
+    def test_a_run_whose_lease_is_over_asks_nobody(self) -> None:
+        """Whoever has it now is asking already."""
+        account = Account("demo/2026", "tenant", {"calls": 10})
+        with pytest.raises(LeaseLostError):
+            carry(
+                {"first": good, "second": good}, account=account, budgets=Returned(lambda _step, _fence: True)
+            )
+
+    def test_a_batch_whose_commit_was_not_heard_of_is_reserved_once(self) -> None:
+        account = Account("demo/2026", "tenant", {"calls": 1})
+        told = carry({"first": good}, account=account, budgets=Unheard(lambda _step, _fence: True))
+        assert told.fake.asked == ["first"]
+        assert told.budgets.lines()["demo/2026", "calls"] == Line(1, spent=1)
+
+
+class Returned(MemoryBudgets):
+    """Whatever was reserved has returned when it is to be sent."""
+
+    def sending(self, reservation_ids: Sequence[str]) -> set[str]:
+        """See ``Budgets``."""
+        return set()
+
+
+class Unheard(MemoryBudgets):
+    """The first reservation is kept, and its answer lost."""
+
+    def __init__(self, lives: Callable[[str, int], bool]) -> None:
+        super().__init__(lives)
+        self._lost = False
+
+    def reserve(self, wanted: Sequence[Wanted]) -> list[Refusal | None]:
+        """See ``Budgets``."""
+        verdicts = super().reserve(wanted)
+        if not self._lost:
+            self._lost = True
+            raise TransientError("the connection broke")
+        return verdicts

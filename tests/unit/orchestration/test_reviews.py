@@ -66,9 +66,9 @@ def test_who_and_why_are_kept_as_content_and_the_fact_has_their_digest() -> None
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
-        ({"level": "huge"}, "level: input should be 'high' or 'low'"),
-        ({}, "level: field required"),
-        ({"level": "high", "colour": "red"}, "colour: extra inputs are not permitted"),
+        ({"level": "huge"}, "level: it should be 'high' or 'low'"),
+        ({}, "level: it is missing"),
+        ({"level": "high", "colour": "red"}, "colour: there is no such field"),
         ({"level": 2**80}, "level: "),
     ],
 )
