@@ -75,9 +75,7 @@ def two_hundred_runs(
             agent={"timeout_seconds": 60},
             stage_fields={"timeout_seconds": 120},
         )
-        system.publish(
-            release, tenant_with_budget(home, f"{{calls: {LIMIT}, tokens: 1000000000, per: month}}")
-        )
+        system.publish(release, tenant_with_budget(home, f"{{calls: {calls}, tokens: {tokens}, per: month}}"))
         system.accept(issues([f"event-{number}" for number in range(RUNS)]))
         system.start_workers()
         fleet = Fleet(system, application)
@@ -132,7 +130,7 @@ def test_tokens_are_never_overspent_at_any_moment_of_the_providers_own_history(
     make_database: Callable[[], str], home: Path
 ) -> None:
     """Settling frees most of each worst case for others, while workers are killed: the sum of what was billed holds."""
-    limit = 12_000
+    limit = 40_000
     with two_hundred_runs(make_database(), home, at_once=8, calls=10**6, tokens=limit) as (fleet, models):
         system = fleet.system
         for kills in range(2):
