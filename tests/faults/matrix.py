@@ -17,7 +17,7 @@ from tests.faults.verdict import Verdict
 STRIKE_SECONDS = 4.0
 """How long a point may take to be reached, before more work is given."""
 
-MOST_TRIES = 10
+MOST_TRIES = 12
 
 END_SECONDS = 60.0
 """How long what a crash met may take to end, before the cell counts as stuck."""
