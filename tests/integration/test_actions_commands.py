@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -15,7 +14,6 @@ from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.migrate import upgrade
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.adapters.postgresql.store import PostgresqlStore
-from app.cli import main as command_line
 from app.cli.recording_at_hand import SilentCarrier
 from app.data_plane.orchestration.recorder import Plan, Recorder, Work
 from app.data_plane.tools import shipped_tools
@@ -29,13 +27,9 @@ from app.kernel.facts import (
     decode,
 )
 from app.supervisor.embedded import EmbeddedServers
-from config import settings
 from config.settings import CHECKOUT
+from tests.commands import Ask, Json, Say, asking, saying
 from tests.recorded import HISTORIES, load, restore
-
-Json = dict[str, object]
-Ask = Callable[..., tuple[int, Json]]
-Say = Callable[..., tuple[int, str]]
 
 RECORD, RELEASE = load(HISTORIES / "issue.json")
 ORCHESTRATION = RECORD.orchestration_id
@@ -69,31 +63,13 @@ def say(
     fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Say]:
     """Runs a command; gives its exit code and what it printed (the error, if it failed)."""
-    monkeypatch.setenv("INTERLOCK_DATABASE_URL", fresh_database)
-    monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "100")
-    settings.load.cache_clear()
-
-    def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            command_line.main(list(arguments))
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out.strip() or said.err.strip()
-
-    yield run
-    settings.load.cache_clear()
+    yield from saying(monkeypatch, capsys, fresh_database, tmp_path, columns=100)
 
 
 @pytest.fixture
 def ask(say: Say) -> Ask:
     """The same with ``--json``."""
-
-    def run(*arguments: str) -> tuple[int, Json]:
-        code, text = say(*arguments, "--json")
-        return code, json.loads(text.splitlines()[-1])
-
-    return run
+    return asking(say)
 
 
 @pytest.fixture

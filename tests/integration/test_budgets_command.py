@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from app.adapters.postgresql.budgets import PostgresqlBudgets
 from app.adapters.postgresql.database import Database
-from app.cli import main as command_line
 from app.data_plane.budgets.reservations import Account, Amounts, Wanted
-from config import settings
+from tests.commands import Say, saying
 
 Tell = Callable[..., str]
 
 
 @pytest.fixture
-def tell(fresh_database: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tell:
-    """Runs the command over a database of its own; what it said, on either side."""
-    monkeypatch.setenv("INTERLOCK_DATABASE_URL", fresh_database)
-    monkeypatch.setenv("COLUMNS", "120")
-    settings.load.cache_clear()
+def tell(
+    fresh_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Tell]:
+    """Runs the command; what it said."""
+    for say in saying(monkeypatch, capsys, fresh_database, tmp_path, columns=120):
 
-    def run(*arguments: str, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as ended:
-            command_line.main(["budgets", *arguments])
-        said = capsys.readouterr()
-        assert (ended.value.code or 0) == code, said.err
-        return said.out + said.err
+        def run(*arguments: str, code: int = 0, say: Say = say) -> str:
+            ended, text = say("budgets", *arguments)
+            assert ended == code, text
+            return text
 
-    return run
+        yield run
 
 
 def reserve(url: str) -> None:

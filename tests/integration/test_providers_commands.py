@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,17 +15,13 @@ from app.adapters.postgresql.catalogue import PostgresqlCatalogue
 from app.adapters.postgresql.database import Database
 from app.adapters.redis.breakers import RedisBreakers
 from app.adapters.redis.connection import connect
-from app.cli import main as command_line
 from app.control_plane.publishing import Change, Plan
 from app.kernel.release import Provider, Release
 from app.supervisor.embedded import EmbeddedServers
-from config import settings
 from tests.branching_workflow import branching_release
 from tests.breakers import remote
+from tests.commands import Ask, Json, Say, asking, saying
 
-Json = dict[str, object]
-Say = Callable[..., tuple[int, str]]
-Ask = Callable[..., tuple[int, Json]]
 SIGNED = ("--actor", "alice", "--reason", "they told us so")
 ACME = remote(failures=3, open_seconds=45.0)
 
@@ -45,32 +41,15 @@ def say(
     capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Say]:
     """Runs a command; gives its exit code and what it printed (the error, if it failed)."""
-    monkeypatch.setenv("INTERLOCK_DATABASE_URL", fresh_database)
     monkeypatch.setenv("INTERLOCK_REDIS_URL", servers.redis_url)
-    monkeypatch.setenv("INTERLOCK_HOME", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
-    settings.load.cache_clear()
-
-    def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            command_line.main(["providers", *arguments])
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out.strip() or said.err.strip()
-
-    yield run
-    settings.load.cache_clear()
+    for say in saying(monkeypatch, capsys, fresh_database, tmp_path, columns=200):
+        yield partial(say, "providers")
 
 
 @pytest.fixture
 def ask(say: Say) -> Ask:
     """The same with ``--json``."""
-
-    def run(*arguments: str) -> tuple[int, Json]:
-        code, text = say(*arguments, "--json")
-        return code, json.loads(text.splitlines()[-1])
-
-    return run
+    return asking(say)
 
 
 def publish(url: str, *providers: Provider, route: bool = True) -> None:

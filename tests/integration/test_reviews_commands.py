@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.cli import main as command_line
-from config import settings
+from tests.commands import Ask, Json, Say, asking, saying
 from tests.repairing import Workshop, workshop
 from tests.reviewing_workflow import silent_release
-
-Json = dict[str, object]
-Ask = Callable[..., tuple[int, Json]]
-Say = Callable[..., tuple[int, str]]
 
 RELEASE = silent_release()
 WHY = ("--actor", "ines", "--reason", "the title says so")
@@ -42,31 +36,13 @@ def say(
     fresh_database: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Say]:
     """Runs a command; gives its exit code and what it printed (the error, if it failed)."""
-    monkeypatch.setenv("INTERLOCK_DATABASE_URL", fresh_database)
-    monkeypatch.setenv("INTERLOCK_HOME", str(home))
-    monkeypatch.setenv("COLUMNS", "160")
-    settings.load.cache_clear()
-
-    def run(*arguments: str) -> tuple[int, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            command_line.main(list(arguments))
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out.strip() or said.err.strip()
-
-    yield run
-    settings.load.cache_clear()
+    yield from saying(monkeypatch, capsys, fresh_database, home, columns=160)
 
 
 @pytest.fixture
 def ask(say: Say) -> Ask:
     """The same with ``--json``."""
-
-    def run(*arguments: str) -> tuple[int, Json]:
-        code, text = say(*arguments, "--json")
-        return code, json.loads(text.splitlines()[-1])
-
-    return run
+    return asking(say)
 
 
 def error_of(answer: tuple[int, Json]) -> Json:

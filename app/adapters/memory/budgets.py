@@ -6,7 +6,16 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from app.data_plane.budgets.reservations import Key, Line, Refusal, Settlement, Wanted, judge, keys_of
+from app.data_plane.budgets.reservations import (
+    Key,
+    Line,
+    Refusal,
+    Settlement,
+    Wanted,
+    judge,
+    keys_of,
+    reserve_all,
+)
 
 
 @dataclass(slots=True)
@@ -31,13 +40,7 @@ class MemoryBudgets:
     def reserve(self, wanted: Sequence[Wanted]) -> list[Refusal | None]:
         """Reserve each at all of its accounts or at none; in order, the reason of those that do not fit."""
         with self._lock:
-            verdicts = self._reserve(wanted)
-            refused = [place for place, verdict in enumerate(verdicts) if verdict is not None]
-            if refused and self.return_lost():
-                again = self._reserve([wanted[place] for place in refused])
-                for place, verdict in zip(refused, again, strict=True):
-                    verdicts[place] = verdict
-            return verdicts
+            return reserve_all(wanted, self._reserve, self.return_lost)
 
     def _reserve(self, wanted: Sequence[Wanted]) -> list[Refusal | None]:
         for one in wanted:

@@ -19,6 +19,7 @@ from app.data_plane.budgets.reservations import (
     Wanted,
     judge,
     keys_of,
+    reserve_all,
 )
 
 MOST_AT_ONCE = 1_000
@@ -112,13 +113,7 @@ class PostgresqlBudgets:
         One that was reserved before, by a call whose commit was not heard of, is reserved once. Before one is refused,
         what ended leases still hold is returned.
         """
-        verdicts = self._reserve(wanted)
-        refused = [place for place, verdict in enumerate(verdicts) if verdict is not None]
-        if refused and self.return_lost():
-            again = self._reserve([wanted[place] for place in refused])
-            for place, verdict in zip(refused, again, strict=True):
-                verdicts[place] = verdict
-        return verdicts
+        return reserve_all(wanted, self._reserve, self.return_lost)
 
     def _reserve(self, wanted: Sequence[Wanted]) -> list[Refusal | None]:
         if not wanted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
 from typing import Literal, Protocol, get_args
@@ -169,6 +169,21 @@ def _refusals(lines: Mapping[Key, Line], wanted: Wanted) -> Iterator[Refusal]:
             asked = wanted.worst.of(unit)
             if line.taken + asked > line.limit:
                 yield Refusal(account.level, unit, line.limit, line.taken, asked)
+
+
+def reserve_all(
+    wanted: Sequence[Wanted],
+    reserve: Callable[[Sequence[Wanted]], list[Refusal | None]],
+    return_lost: Callable[[], int],
+) -> list[Refusal | None]:
+    """Reserve what fits, and what does only when ended leases have returned what they still hold."""
+    verdicts = reserve(wanted)
+    refused = [place for place, verdict in enumerate(verdicts) if verdict is not None]
+    if refused and return_lost():
+        again = reserve([wanted[place] for place in refused])
+        for place, verdict in zip(refused, again, strict=True):
+            verdicts[place] = verdict
+    return verdicts
 
 
 def fits_alone(limits: Mapping[Unit, int], worst: Amounts) -> Refusal | None:
