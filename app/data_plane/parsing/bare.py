@@ -11,7 +11,7 @@ from app.data_plane.parsing.plain import whole
 from app.data_plane.parsing.quoted import QUOTES, Place, looks_like_key
 from interlock.canonical import JsonValue
 
-_NUMBER = re.compile(r"[-+]?(\d[\d_]*+)?(\.\d*+)?([eE][-+]?\d*+)?", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(\d[\d_]*+)?(\.(?:\d[\d_]*+)?)?([eE][-+]?\d*+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})++(?:\.\d++)?(?=\s{0,100}(?:[,}\n]|$))", re.ASCII)
 _WORD = re.compile(r"[A-Za-z_$][\w$]*+")
 _CALL = re.compile(r"(?:new\s{1,10})?[A-Za-z_$][\w$.]*+\s{0,20}\(")
@@ -23,7 +23,7 @@ _NEXT_MEMBER = re.compile(r"\S\s+[A-Za-z_]\w*\s*:(?:\s|$)")
 _KEYWORDS: dict[str, JsonValue] = {
     "true": True, "false": False, "null": None,
     "True": True, "False": False, "None": None,
-    "TRUE": True, "FALSE": False, "NULL": None,
+    "TRUE": True, "FALSE": False, "NULL": None, "Null": None,
     "undefined": None, "NaN": None, "nan": None, "nil": None,
 }  # fmt: skip
 _CODES = {"true": "", "false": "", "null": "", "undefined": "undefined", "NaN": "not_a_number"}
@@ -108,6 +108,8 @@ def _number(cursor: Cursor, place: Place) -> Bare | None:
     integer, fraction, exponent = match[1] or "", match[2] or "", match[3] or ""
     if exponent and not integer and not fraction:
         return None
+    if match[0] == "-" and text[cursor.follows(match.end()) :][:1].isalnum():
+        raise UnreadableError("it has a minus without its number")
     cursor.at = match.end()
     if cursor.at == len(text):
         cursor.cut = True
@@ -119,8 +121,9 @@ def _number(cursor: Cursor, place: Place) -> Bare | None:
 
 def _value_of(cursor: Cursor, written: str, integer: str, fraction: str, exponent: str) -> JsonValue:
     sign = "-" if written.startswith("-") else ""
-    if "_" in integer or written.startswith("+"):
+    if "_" in written or written.startswith("+"):
         cursor.notes["number_format"] += 1
+    fraction = fraction.replace("_", "")
     if not integer or fraction == "." or (exponent and not exponent[-1].isdigit()):
         cursor.notes["number_format"] += 1
     integer = integer.replace("_", "") or "0"
@@ -173,6 +176,8 @@ def _words(cursor: Cursor, place: Place, *, in_call: bool) -> Bare | None:
         raise UnreadableError("a text without quotes runs into what may be the next key")
     cursor.at = start + len(said)
     if cursor.peek() == '"':
+        if text[cursor.at + 1 : cursor.at + 2].isalnum():
+            raise UnreadableError("it has a word that touches a string")
         cursor.at += 1
         cursor.notes["missing_quote"] += 1
     else:

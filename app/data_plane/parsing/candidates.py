@@ -21,7 +21,8 @@ _OPENING = re.compile(
     r"""[\[{](?=\s{0,200}(?:["'`\u201c\u2018\u00b4{\[\d}\]-]|\\"|/[/*]|\#|\.\.\.|$"""
     r"""|[\w$][\w$ .-]{0,60}\s{0,20}(?:["',\]:\n]|$)))"""
 )
-_GLUED = re.compile(r"\w|\s{0,20},\s{0,20}[\"'][^\"'\n]{1,60}[\"']\s{0,20}:")
+_GLUED = re.compile(r"\w|[\]}\s]{0,20},\s{0,20}[\"'][^\"'\n]{0,60}[\"']\s{0,20}[:\"']")
+_MEANT = re.compile(r"\{\s{0,200}(?:[\"'][^\"'\n]{0,60}[\"']|[A-Za-z_]\w{0,60})\s{0,20}:|\[\s{0,200}[\[{\"']")
 _FINAL = re.compile(
     r"\b(?:final|corrected|revised|updated|answer|verdict|conclusion)\b[^\n]{0,60}[:\n]\W{0,20}$",
     re.IGNORECASE,
@@ -90,7 +91,8 @@ def fenced_blocks(text: str) -> list[Block]:
         start = opening.end()
         newline = text[start : start + 1] in ("\n", "\r") or not text[start : start + 1]
         end = _closing(text, start, fence[0] * 3, own_line=newline)
-        body = text[start : len(text) if end < 0 else end]
+        # What its fence closes is not cut off there.
+        body = text[start:] if end < 0 else f"{text[start:end]}\n"
         behind = len(text) if end < 0 else end + len(fence)
         blocks.append(Block(opening.start(), behind, opening[2].lower(), body))
         at = behind
@@ -98,9 +100,9 @@ def fenced_blocks(text: str) -> list[Block]:
 
 
 def _closing(text: str, start: int, fence: str, *, own_line: bool) -> int:
-    """Where a fence is closed: on a line of its own, which no string of JSON has, or else anywhere."""
+    """Where a fence is closed: on a line of its own that no string goes on behind, or else anywhere."""
     if own_line:
-        match = re.compile(rf"^[ \t]*{re.escape(fence)}", re.MULTILINE).search(text, start)
+        match = re.compile(rf"^[ \t]*{re.escape(fence)}(?![ \t]*[\"',])", re.MULTILINE).search(text, start)
         if match:
             return match.end() - len(fence)
     return text.find(fence, start)
@@ -115,7 +117,11 @@ def only_brackets_around(text: str, block: Block) -> bool:
 def candidates_in_blocks(text: str, blocks: list[Block], steps: Steps, *, once: bool) -> list[Candidate]:
     """The values of the blocks that hold one."""
     found: list[Candidate] = []
+    behind = 0
     for block in blocks:
+        before, behind = behind, block.end
+        if _is_inside(text, before, block.start):
+            continue
         try:
             document = read_document(block.body, steps, once=once)
         except TooMuchError:
@@ -128,6 +134,17 @@ def candidates_in_blocks(text: str, blocks: list[Block], steps: Steps, *, once: 
     return found
 
 
+def _is_inside(text: str, start: int, place: int) -> bool:
+    """Whether a value that begins in the prose from ``start`` is still open at ``place``."""
+    meant = _MEANT.search(text, start, place)
+    return meant is not None and _opened(text, meant.start(), place) > 0
+
+
+def _opened(text: str, start: int, end: int) -> int:
+    """How many more brackets are opened than closed."""
+    return sum(text.count(one, start, end) for one in "{[") - sum(text.count(one, start, end) for one in "}]")
+
+
 def candidates_in_prose(text: str, blocks: list[Block], steps: Steps, *, once: bool) -> Iterator[Candidate]:
     """The objects and lists that stand in the prose outside the blocks, in their order.
 
@@ -137,6 +154,7 @@ def candidates_in_prose(text: str, blocks: list[Block], steps: Steps, *, once: b
     decoder = None if too_deep(text) else _decoder(once=once)
     skipped = iter(blocks)
     block = next(skipped, None)
+    broken = _Broken(text)
     failures = count = 0
     while failures < _MAX_FAILURES and (opening := _OPENING.search(text, cursor.at)):
         start = opening.start()
@@ -144,16 +162,44 @@ def candidates_in_prose(text: str, blocks: list[Block], steps: Steps, *, once: b
             block = next(skipped, None)
         if block is not None and start >= block.start:
             cursor.at = block.end
+            broken.over(block)
             continue
         found = _read_at(cursor, decoder, start, once=once)
         if found is None:
             failures += 1
+            broken.at(start)
             cursor.at = max(cursor.at, start + 1)
-        elif not _glued(text, found):
+        elif not broken.around(start) and not _glued(text, found):
             count += 1
             if count > _MAX_IN_PROSE:
                 raise TooMuchError("it has too many values")
             yield found
+
+
+class _Broken:
+    """What was meant as a value and cannot be read, as far as its brackets reach: what stands in it is a part of it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.counted = -1
+        self.open = 0
+
+    def at(self, start: int) -> None:
+        """A value that begins at ``start`` cannot be read."""
+        if not self.around(start) and _MEANT.match(self.text, start):
+            self.counted, self.open = start, 0
+
+    def around(self, place: int) -> bool:
+        """Whether ``place``, further on than all before, is inside."""
+        if self.counted >= 0:
+            self.open += _opened(self.text, self.counted, place)
+            self.counted = place if self.open > 0 else -1
+        return self.counted >= 0
+
+    def over(self, block: Block) -> None:
+        """A fenced block is passed over, with what it opens and closes."""
+        if self.around(block.start):
+            self.counted = block.end
 
 
 def _decoder(*, once: bool) -> json.JSONDecoder:

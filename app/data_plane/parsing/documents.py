@@ -13,7 +13,8 @@ from app.data_plane.parsing.quoted import QUOTES, looks_like_key
 from app.data_plane.parsing.tolerant import TolerantReader
 from interlock.canonical import JsonValue
 
-_BEFORE_ESCAPED = "[{ \t\r\n\\rt"
+_FIRST_QUOTE = re.compile(r"[\[{\s\\rnt]*?(\\?)[\"']")
+_MAX_LAYERS = 3
 _ESCAPE = re.compile(r"\\([^u])", re.DOTALL)
 _DOUBLED = re.compile(r'\s*+[\[{]\s*+""\w')
 _UNESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
@@ -41,7 +42,10 @@ def read_document(text: str, steps: Steps, *, once: bool = False) -> Document:
     except NotPlainError:
         pass
     if _is_escaped(text):
-        text = _ESCAPE.sub(lambda match: _UNESCAPED.get(match[1], match[1]), text)
+        for _ in range(_MAX_LAYERS):
+            text = _ESCAPE.sub(lambda match: _UNESCAPED.get(match[1], match[1]), text)
+            if not _is_escaped(text):
+                break
         found = _read(text, steps, once=once)
         return Document(found.value, {**found.notes, "escaped": 1})
     if _DOUBLED.match(text):
@@ -52,8 +56,8 @@ def read_document(text: str, steps: Steps, *, once: bool = False) -> Document:
 
 def _is_escaped(text: str) -> bool:
     """Whether the text is one level too deep in backslashes: its first quote already has one."""
-    quote = text.find('"')
-    return quote > 0 and text[quote - 1] == "\\" and not text[: quote - 1].strip(_BEFORE_ESCAPED)
+    first = _FIRST_QUOTE.match(text)
+    return first is not None and first[1] == "\\"
 
 
 def _read(text: str, steps: Steps, *, once: bool) -> Document:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from interlock.canonical import JsonValue
 
-PARSER = "tolerant_json/1"
+PARSER = "tolerant_json/2"
 """Name and version of this reader, recorded with all that it read."""
 
 _MAX_NAME = 60

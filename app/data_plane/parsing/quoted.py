@@ -10,9 +10,10 @@ import re
 from enum import Enum
 
 from app.data_plane.parsing.cursor import Cursor
+from app.data_plane.parsing.escapes import unescaped, with_backslashes
 from app.data_plane.parsing.outcome import UnreadableError
 
-QUOTES = "\"'`\u00b4\u2018\u2019\u201c\u201d"
+QUOTES = "\"'`\u00b4\u2018\u2019\u201c\u201d\u201e\uff02"
 _SINGLE = "'`\u00b4\u2018\u2019"
 _DOUBLE = '"\u201c\u201d'
 _ENDS = {
@@ -21,16 +22,15 @@ _ENDS = {
     **dict.fromkeys("`\u00b4\u2018\u2019", _SINGLE),
     "\u201c": _DOUBLE,
     "\u201d": _DOUBLE,
+    "\u201e": _DOUBLE,
+    "\uff02": "\uff02",
 }
 _RUNS = {quote: re.compile(f"[^{ends}\\\\\x00-\x1f]*+") for quote, ends in _ENDS.items()}
-_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _TEXT_CONTROLS = "\b\f\n\r\t"
-_HEX = re.compile(r"[0-9A-Fa-f]{0,4}")
-_LOW_SURROGATE = re.compile(r"\\u([dD][c-fC-F][0-9A-Fa-f]{2})")
 
 _KEY = re.compile(
     r"""\\?["'`\u00b4\u2018\u2019\u201c\u201d][^"\n]{0,200}?\\?["'`\u00b4\u2018\u2019\u201c\u201d]\s{0,20}:"""
-    r"""|[A-Za-z_$][\w$.-]{0,100}["'`\u00b4\u2018\u2019\u201c\u201d]?\s{0,20}:(?!//)"""
+    r"""|(?:[^\W\d]|\$)[\w$.-]{0,100}["'`\u00b4\u2018\u2019\u201c\u201d]?\s{0,20}:(?!//)"""
 )
 _AFTER_CLOSING = re.compile(r"[\]})]\s{0,200}(?:$|[,\]})\];{\[`#]|//|/\*|\\)|[\]})][^\S\n]{0,100}(?:\n|$)")
 _CLEAN = r'"([^"\\\x00-\x1f]*+)"'
@@ -41,8 +41,16 @@ _COMMON = {
     "item": re.compile(_CLEAN + r"""(?=\s*+(?:,\s*+["{\[]|\]\s*+[,}\]]))"""),
     "root": re.compile(_CLEAN + r"\s*+$"),
 }
-_TRIPLED = re.compile("\"\"\"|'''")
-_AFTER_TRIPLED = re.compile(r"\s*+(?:[,}\])]|$)")
+_TRIPLED = re.compile("\"\"\"|'''|```")
+_AFTER_TRIPLED = re.compile(r"\s*+(?:[,}\])]|$)|[^\S\n]*+\n\s*+[\"'\w]")
+_LANGUAGE = re.compile(r"[^\S\n]*[\w+#.-]*[^\n`]{0,80}\n")
+_DOUBLED_SINGLE = re.compile(r"''([^'\\\n]++)''(?=\s*+[:,}\]])")
+_FENCE_BEHIND = re.compile(r"`{3}[\s`\]})]*+$")
+_FENCE_AT_END = re.compile(r"\s*+`{3,}\s*+$")
+_WORD_AND_KEY = re.compile(r"[\w ]{1,40}[\"'][^\"'\n]{1,60}[\"']\s{0,20}:")
+_NUMBER_AS_KEY = re.compile(r"\d{1,9}\s{0,20}:\s")
+_BARE_KEY_BEFORE = re.compile(r",\s{0,20}[A-Za-z_]\w{0,60}\s{0,20}:\s{0,20}$")
+_BARE_KEY_INSIDE = re.compile(r",\s{0,20}[A-Za-z_]\w{0,60}\s{0,20}:(?!//)")
 _ONLY_CLOSINGS = re.compile(r"[ \t\r\n\]})`;,]*+$")
 _KEYWORD = re.compile(r"(?:true|false|null|True|False|None|undefined)(?![\w$])")
 _STOPS = re.compile(r"[,\]}\n+]|(?<!:)//|/\*")
@@ -75,6 +83,10 @@ class _Quoted:
         self.start = cursor.at + 1
         self.parts: list[str] = []
         self.inner = 0
+        self.names_key = False
+        """Whether its first inner quote stands behind what may be the next key."""
+        self.itself = False
+        """Whether a backslash stands for itself."""
 
     def read(self) -> str:
         cursor, text, ends, run = self.cursor, self.text, _ENDS[self.quote], _RUNS[self.quote]
@@ -92,11 +104,15 @@ class _Quoted:
                 at = self._escape(at)
             elif character in ends:
                 if self._is_end(at):
+                    if self.names_key and self.inner % 2:
+                        raise UnreadableError("it has a string of which the end cannot be told")
                     cursor.spend(at - self.start)
                     cursor.at = at + 1
                     return "".join(self.parts)
                 if (end := self._missing_end(at)) is not None:
                     return self._ended_before(end)
+                if not self.inner and self.place is Place.MEMBER:
+                    self.names_key = _BARE_KEY_BEFORE.search(text, max(self.start, at - 150), at) is not None
                 self.inner += 1
                 cursor.step()
                 self.parts.append(character)
@@ -109,35 +125,12 @@ class _Quoted:
                 at += 1
 
     def _escape(self, at: int) -> int:
-        text, cursor = self.text, self.cursor
-        character = text[at + 1 : at + 2]
-        if character == "u":
-            return self._unicode_escape(at)
-        if not character:
-            cursor.notes["truncated"] += 1
-        elif character in _ESCAPES:
-            self.parts.append(_ESCAPES[character])
-        else:
-            if character not in '"\\/' and character not in _ENDS[self.quote]:
-                cursor.notes["bad_escape"] += 1
-            self.parts.append(character)
-        return at + 2
-
-    def _unicode_escape(self, at: int) -> int:
-        text = self.text
-        digits = _HEX.match(text, at + 2)
-        assert digits is not None
-        if len(digits[0]) < 4:
-            if digits.end() < len(text):
-                raise UnreadableError("it has a broken \\u escape")
-            self.cursor.notes["truncated"] += 1
-            return len(text)
-        code = int(digits[0], 16)
-        if 0xD800 <= code < 0xDC00 and (low := _LOW_SURROGATE.match(text, at + 6)):
-            self.parts.append(chr(0x10000 + ((code - 0xD800) << 10) + int(low[1], 16) - 0xDC00))
-            return at + 12
-        self.parts.append(chr(code))
-        return at + 6
+        said, length, code = unescaped(self.text, at, _ENDS[self.quote])
+        self.parts.append(said)
+        if code:
+            self.cursor.notes["bad_escape" if code == "backslash" else code] += 1
+            self.itself |= code == "backslash"
+        return at + length
 
     def _is_end(self, at: int) -> bool:
         """Whether the quote at ``at`` ends the string, judged by what follows it."""
@@ -148,12 +141,16 @@ class _Quoted:
             return self._ends_key(at, next_at, character)
         if not character:
             return True
+        if text[at] != self.quote == "`" and next_at == at + 1 and character in QUOTES:
+            return False
         if character == "\n":
             return self._ends_line(cursor.follows(next_at))
         if character == ",":
             return self._ends_before_comma(next_at)
         if character in "]})":
             return self._ends_before_closing(at, next_at, character)
+        if character == "`" and _FENCE_BEHIND.match(text, next_at):
+            return True
         if character in QUOTES:
             return self._ends_before_quote(at, next_at)
         if character == "/":
@@ -199,7 +196,16 @@ class _Quoted:
         if self.place is Place.MEMBER:
             if looks_like_key(text, next_at) or character == "{":
                 return True
-            return not self.inner % 2 and ("\n" in text[comma:next_at] or character in QUOTES)
+            if self.inner % 2:
+                return False
+            if _WORD_AND_KEY.match(text, next_at):
+                raise UnreadableError("it has a word that is neither a key nor a value")
+            return (
+                "\n" in text[comma:next_at]
+                or character in QUOTES
+                or character == "["
+                or _NUMBER_AS_KEY.match(text, next_at) is not None
+            )
         if character in QUOTES or character in "{[(-\u2026" or character.isdigit():
             return True
         return not self.inner % 2
@@ -210,10 +216,18 @@ class _Quoted:
         if opening not in self.open_brackets:
             rest = _ONLY_CLOSINGS.match(self.text, next_at)
             return closing != ")" and not self.inner % 2 and rest is not None
-        if _AFTER_CLOSING.match(self.text, next_at):
+        text, cursor = self.text, self.cursor
+        if _AFTER_CLOSING.match(text, next_at) and not self.inner:
             return True
-        self.cursor.spend(at - self.start)
-        return self.text.count(opening, self.start, at) <= self.text.count(closing, self.start, at)
+        cursor.spend(at - self.start)
+        if text.count(opening, self.start, at) <= text.count(closing, self.start, at):
+            return True
+        # The string opened this bracket itself, so that it may well be the string's own.
+        comma = cursor.follows(next_at + 1)
+        if text[comma : comma + 1] != ",":
+            return _AFTER_CLOSING.match(text, next_at) is not None
+        behind = cursor.follows(comma + 1)
+        return text[behind : behind + 1] in ("", *QUOTES, "{", "[") or looks_like_key(text, behind)
 
     def _ends_before_quote(self, at: int, next_at: int) -> bool:
         """Another quote follows: the next key or item, or the real end of this string."""
@@ -243,7 +257,9 @@ class _Quoted:
             if previous == ",":
                 return self._before_closings(last)
             return self._before_closings(last + 1) if "\n" in text[last:at] else None
-        if previous == "," and not self.inner % 2:
+        if previous == "," and (last < at - 1 or not self.inner % 2):
+            if self.inner:
+                raise UnreadableError("it has a string of which the end cannot be told")
             return last
         if self.inner == 0 and (previous == "+" or text[last - 1 : last + 1] == "*/"):
             return self._stop(at)
@@ -276,7 +292,9 @@ class _Quoted:
         """The text ended inside the string: either it is cut off, or only this string's end is missing."""
         text, cursor = self.text, self.cursor
         cursor.spend(2 * (len(text) - self.start))
-        last = cursor.before(len(text), self.start)
+        fence = _FENCE_AT_END.search(text, max(self.start, len(text) - 200))
+        behind = fence.start() if fence and self.open_brackets else len(text)
+        last = cursor.before(behind, self.start)
         final = text[last] if last >= self.start else ""
         if self.place is Place.KEY and (colon := text.find(":", self.start)) >= 0:
             return self._ended_before(colon)
@@ -286,15 +304,19 @@ class _Quoted:
             self.place is Place.ITEM
             and final
             and final in ",]}+"
-            and (stop := self._stop(len(text))) is not None
+            and (stop := self._stop(behind)) is not None
         ):
             return self._ended_before(stop)
         if self.place is Place.MEMBER and final and final in "]}":
-            end = cursor.before(self._before_closings(len(text)), self.start)
-            return self._ended_before(end + (text[end] != ","))
+            end = cursor.before(self._before_closings(behind), self.start)
+            if _BARE_KEY_INSIDE.search(text, self.start, end):
+                raise UnreadableError("it has a string of which the end cannot be told")
+            said = self._ended_before(end + (text[end] != ","))
+            return said[:-1] if said[-1:] == "\u201d" and "\u201c" not in said else said
         if final == "+" and self.place is not Place.KEY:
             return self._ended_before(last)
         cursor.notes["truncated"] += 1
+        cursor.notes["cut_text"] += 1
         cursor.at = len(text)
         return "".join(self.parts).rstrip()
 
@@ -330,11 +352,23 @@ def read_quoted(cursor: Cursor, place: Place, open_brackets: str) -> str:
         if end >= 0 and _AFTER_TRIPLED.match(cursor.text, end + 3):
             cursor.notes["triple_quotes"] += 1
             said, cursor.at = cursor.text[tripled.end() : end], end + 3
+            if tripled[0] == "```" and (language := _LANGUAGE.match(said)):
+                # A fenced block as a value: its code is meant.
+                said = said[language.end() :].rstrip(" \t").removesuffix("\n")
             return said
     if quote != '"':
         cursor.notes["single_quotes" if quote == "'" else "other_quotes"] += 1
+    if doubled := _DOUBLED_SINGLE.match(cursor.text, cursor.at):
+        cursor.at = doubled.end()
+        cursor.notes["doubled_quotes"] += 1
+        return doubled[1]
     quoted = _Quoted(cursor, place, open_brackets)
     said = quoted.read()
+    if quoted.itself:
+        said = with_backslashes(said, cursor.text[quoted.start : cursor.at - 1])
+    if quoted.inner == 1 and said[0] == quote and len(said) > 1:
+        # One quote too many where the string begins.
+        said = said[1:]
     if quoted.inner:
         cursor.notes["inner_quote"] += 1
     return said

@@ -13,9 +13,13 @@ from app.data_plane.parsing.plain import MAX_DEPTH, same
 from app.data_plane.parsing.quoted import QUOTES, Place, looks_like_key, read_quoted
 from interlock.canonical import JsonValue
 
-_REGEX = re.compile(r"/(?:[^/\\\n]|\\.)++/[a-z]*+")
+_REGEX = re.compile(r"/(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.){0,200}+\]){1,2000}+/[a-z]*+")
+_PATH = re.compile(r"/[\w.~%@/-]*+(?=\s{0,100}(?:[,}\]\n]|$))")
 _PREFIX = re.compile(r"""[uUbBrRfF]{1,2}(?=(["'])[^"'\n]*+\1\s*+[:,}\])])""")
+_QUOTED_KEY = re.compile(r"""(["'])[^"'\n]{1,60}\1\s{0,20}:""")
+_FENCE_END = re.compile(r"`{3,}\s*+$")
 _PREFIXES = frozenset("uUbBrRfF")
+_NO_KEY = re.compile(r"[,:][^\S\n]*+(?:$|[\n\"'}\]]|//)|[^\n]*+\n.*[\"']", re.DOTALL)
 _CLOSINGS = {"}": "{", "]": "[", ")": "("}
 
 
@@ -56,6 +60,8 @@ class TolerantReader:
         self.once = once
         self.stack: list[_Frame] = []
         self.brackets = ""
+        self.reopened = False
+        """Whether members went on behind the outermost brace."""
 
     def read_root(self) -> JsonValue:
         """The value at the cursor, which then stands behind it.
@@ -63,7 +69,7 @@ class TolerantReader:
         Raises:
             UnreadableError: there is none, or it may mean more than one thing.
         """
-        self.stack, self.brackets = [], ""
+        self.stack, self.brackets, self.reopened = [], "", False
         try:
             value, complete = self._begin()
         except _MissingError:
@@ -143,7 +149,8 @@ class TolerantReader:
 
     def _regex(self) -> str:
         self.cursor.step()
-        match = _REGEX.match(self.cursor.text, self.cursor.at)
+        text, at = self.cursor.text, self.cursor.at
+        match = (_PATH.match(text, at) if self.stack else None) or _REGEX.match(text, at)
         if match is None:
             raise UnreadableError("it has a value that begins with a slash")
         self.cursor.notes["regex"] += 1
@@ -165,7 +172,13 @@ class TolerantReader:
             cursor.notes["extra_comma"] += 1
         frame.commas += commas
         character = cursor.peek()
+        if character == "`" and _FENCE_END.match(cursor.text, cursor.at):
+            cursor.notes["fence"] += 1
+            cursor.at = len(cursor.text)
+            character = ""
         if not character:
+            if self.reopened:
+                raise UnreadableError("it goes on behind its value")
             cursor.notes["truncated"] += 1
             return self._close()
         if character in _CLOSINGS:
@@ -207,6 +220,15 @@ class TolerantReader:
         opening = _CLOSINGS[character]
         if frame.kind.value[-1] == opening:
             cursor.at += 1
+            if (
+                len(self.stack) == 1
+                and frame.kind is Kind.OBJECT
+                and not frame.is_set
+                and self._closed_early()
+            ):
+                cursor.notes["bracket"] += 1
+                self.reopened = True
+                return None, False
             if frame.items and commas and frame.kind is not Kind.TUPLE:
                 cursor.notes["trailing_comma"] += 1
             if frame.kind is Kind.CALL and cursor.peek() == ";":
@@ -214,7 +236,7 @@ class TolerantReader:
             return self._close()
         cursor.notes["bracket"] += 1
         cursor.step()
-        if opening not in self.brackets:
+        if opening not in self.brackets or self._is_stray(character):
             cursor.at += 1
             return None, False
         if opening not in self.brackets[1:] and self._goes_on(cursor.at + 1):
@@ -228,6 +250,26 @@ class TolerantReader:
         return cursor.text[comma : comma + 1] == "," and looks_like_key(
             cursor.text, cursor.follows(comma + 1)
         )
+
+    def _closed_early(self) -> bool:
+        """Whether quoted members go on behind the outermost brace, so that it cannot be the last."""
+        cursor = self.cursor
+        comma = cursor.follows(cursor.at)
+        return cursor.text[comma : comma + 1] == "," and (
+            _QUOTED_KEY.match(cursor.text, cursor.follows(comma + 1)) is not None
+        )
+
+    def _is_stray(self, closing: str) -> bool:
+        """Whether a closing bracket is one too many: the one that belongs here follows it."""
+        cursor = self.cursor
+        kind = self.stack[-1].kind
+        behind = cursor.follows(cursor.at + 1)
+        if kind not in (Kind.OBJECT, Kind.ARRAY) or closing == ")":
+            return False
+        if cursor.text[behind : behind + 1] != ("}" if kind is Kind.OBJECT else "]"):
+            return False
+        cursor.spend(len(cursor.text) // 8)
+        return cursor.text.count(closing) > cursor.text.count(_CLOSINGS[closing])
 
     def _close(self) -> tuple[JsonValue, bool]:
         frame = self.stack.pop()
@@ -262,6 +304,8 @@ class TolerantReader:
                 return self._close()
             raise UnreadableError("it has an object with a value where a key should be")
         key = self._key(character)
+        if _NO_KEY.match(key):
+            raise UnreadableError("it has an object without a key where one should be")
         cursor.skip_blank()
         following = cursor.peek()
         if following == ":" or following == "=":
@@ -272,7 +316,8 @@ class TolerantReader:
             return self._value_of(frame, key)
         if not following:
             cursor.notes["truncated"] += 1
-            return self._valueless(frame, key)
+            # A name that was cut off says nothing where it is empty, or is one that has its value.
+            return self._valueless(frame, key) if key and key not in frame.keys else (None, False)
         if following in ",}" and not frame.items and character in QUOTES:
             return self._becomes_set(frame, key, following)
         if following in QUOTES and looks_like_key(cursor.text, cursor.at):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from tests.unit.parsing.scoring import REJECTED, Case, Score, development_set, score, typed_set
+from tests.unit.parsing.scoring import REJECTED, Case, Score, development_set, score, typed_set, untyped_set
 
 
 def _told(name: str, counted: Score) -> None:
@@ -24,6 +24,7 @@ def main() -> None:
     broken = [case for case in cases if not case.is_plain]
     _told("development set, plain JSON", score(case for case in cases if case.is_plain))
     _told("development set, the rest", score(broken))
+    _told("untyped set", score(untyped_set()))
     _told("typed set", score(typed_set()))
     try:
         loads = importlib.import_module("json_repair").loads

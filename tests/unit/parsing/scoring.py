@@ -15,6 +15,7 @@ from app.data_plane.parsing.answer import Parsed, read, read_as
 
 ROOT = Path(__file__).parents[3]
 DEVELOPMENT_SET = ROOT.parent / "shared" / "data" / "parsing" / "cases.jsonl"
+UNTYPED_SET = Path(__file__).with_name("untyped_cases.jsonl")
 TYPED_SET = Path(__file__).with_name("typed_cases.jsonl")
 REJECTED = object()
 """What a reader gives for an answer that it rejects, and what a case expects that has to be rejected."""
@@ -86,6 +87,14 @@ def typed_set() -> list[Case]:
             told.get("expect_rejection"),
         )
         for told in map(json.loads, TYPED_SET.read_text().splitlines())
+    ]
+
+
+def untyped_set() -> list[Case]:
+    """Our own set without schemas; what expects nothing has to be rejected."""
+    return [
+        Case(told["id"], told["text"], told.get("expect", REJECTED))
+        for told in map(json.loads, UNTYPED_SET.read_text().splitlines())
     ]
 
 

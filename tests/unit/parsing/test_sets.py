@@ -9,7 +9,7 @@ import pytest
 
 from app.data_plane.parsing.answer import Parsed, Rejection, read, read_as
 from app.kernel.proposal_schema import compiled
-from tests.unit.parsing.scoring import REJECTED, Case, development_set, equal, score, typed_set
+from tests.unit.parsing.scoring import REJECTED, Case, development_set, equal, score, typed_set, untyped_set
 
 
 def test_plain_json_of_the_development_set_is_read_without_exception() -> None:
@@ -31,6 +31,16 @@ def test_our_own_set_is_large_enough_and_has_what_must_be_rejected() -> None:
     assert len(cases) >= 150
     assert sum(case.expected is REJECTED for case in cases) >= 50
     assert len({case.id for case in cases}) == len(cases)
+
+
+@pytest.mark.parametrize("case", untyped_set(), ids=lambda case: case.id)
+def test_an_answer_without_schema_gives_what_it_plainly_means_or_nothing(case: Case) -> None:
+    found = read(case.text)
+    if case.expected is REJECTED:
+        assert isinstance(found, Rejection), found
+    else:
+        assert isinstance(found, Parsed), found
+        assert equal(found.value, case.expected), found.value
 
 
 @pytest.mark.parametrize("case", typed_set(), ids=lambda case: case.id)
