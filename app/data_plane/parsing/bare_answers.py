@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from app.data_plane.parsing.names import mentioned
 from app.data_plane.parsing.numbers import truth
-from app.kernel.proposal_schema import Node
+from app.kernel.proposal_schema import Choice, Node
 from interlock.canonical import JsonValue
 
 _MAX_LENGTH = 4_000
@@ -27,8 +27,7 @@ _MARKUP = " \t\r\n*_`\"'.!"
 
 def bare_values(text: str, node: Node) -> Iterator[JsonValue]:
     """What a text without JSON may mean to ``node``, the plainest first; each still has to fit."""
-    while node.target is not None:
-        node = node.target
+    node = meant(node)
     stripped = text.strip()
     if len(stripped) > _MAX_LENGTH:
         if "string" in node.types and node.choices is None:
@@ -41,12 +40,44 @@ def bare_values(text: str, node: Node) -> Iterator[JsonValue]:
             yield list(bullets)
         elif "\n" not in stripped:
             yield stripped
+        if node.items is not None and is_narrow(node.items):
+            yield from ([item] for item in bare_values(text, node.items))
     elif {"integer", "number"} & set(node.types):
         yield from _number(stripped)
     elif "boolean" in node.types:
         yield from _truth(stripped)
     elif "string" in node.types:
         yield stripped
+
+
+def meant(node: Node) -> Node:
+    """What a part of a schema comes down to: what it refers to, or its one alternative beside null."""
+    while True:
+        alternatives = [part for part in (*node.any_of, *node.one_of) if part.types != ("null",)]
+        if node.target is not None:
+            node = node.target
+        elif len(alternatives) == 1:
+            node = alternatives[0]
+        else:
+            return node
+
+
+def is_narrow(node: Node) -> bool:
+    """Whether hardly any text is such a value: a number, a truth value or one of some names."""
+    node = meant(node)
+    return node.choices is not None or bool(
+        node.types and {"integer", "number", "boolean"} >= set(node.types)
+    )
+
+
+def _stands_in(choice: Choice, text: str) -> bool:
+    """Whether a value in capitals stands in a text by the letter, as ``TWO`` does not in ``two of them``."""
+    name = choice.value
+    return (
+        isinstance(name, str)
+        and name.lower() != name
+        and bool(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text))
+    )
 
 
 def _marked(text: str) -> Iterator[str]:
@@ -62,6 +93,8 @@ def _choice(text: str, node: Node) -> Iterator[JsonValue]:
     yield text
     yield from _marked(text)
     named = mentioned(text, node.choices or ())
+    if len(named) > 1:
+        named = [choice for choice in named if _stands_in(choice, text)]
     if len(named) == 1 and not _NEGATION.search(text):
         yield named[0].value
 

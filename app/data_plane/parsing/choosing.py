@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from app.data_plane.parsing.bare_answers import bare_values
+from app.data_plane.parsing.bare_answers import bare_values, is_narrow, meant
 from app.data_plane.parsing.candidates import (
     Candidate,
     candidates_in_blocks,
@@ -18,6 +18,7 @@ from app.data_plane.parsing.cursor import Steps, TooMuchError
 from app.data_plane.parsing.documents import Document, read_document
 from app.data_plane.parsing.fields import fields_in_prose
 from app.data_plane.parsing.fitting import Fit, Fitter
+from app.data_plane.parsing.names import names_of, normal, property_for, spellings
 from app.data_plane.parsing.outcome import Parsed, Repair, UnreadableError, counted
 from app.data_plane.parsing.plain import NotPlainError, read_plain, same
 from app.kernel.proposal_schema import Node
@@ -25,6 +26,7 @@ from app.kernel.schema_check import Misfit
 from interlock.canonical import JsonValue
 
 _OBJECT = re.compile(r"\{\s{0,100}[\"'\w]")
+_WRAPPERS = ("answer", "finalanswer", "result", "response", "output", "value", "text", "content", "string")
 _DIFFER = "it has several values that differ"
 
 
@@ -104,22 +106,63 @@ def _fitted(fitter: Fitter, node: Node, document: Document) -> Parsed | Misfit:
     """A document as the schema wants it, also from inside an object that only wraps it."""
     fitted = fitter.fit(node, document.value)
     value = document.value
-    if isinstance(fitted, Misfit) and isinstance(value, Mapping) and len(value) == 1:
-        name, inner = next(iter(value.items()))
-        properties = _properties(node)
-        if name not in properties and (isinstance(inner, (dict, list)) or not properties):
-            unwrapped = fitter.fit(node, inner)
-            if isinstance(unwrapped, Fit):
-                fitted = Fit(unwrapped.value, (*unwrapped.repairs, Repair("unwrapped")), unwrapped.dropped)
     if isinstance(fitted, Misfit):
-        return fitted
+        inner, code = _taken_out(node, value) if isinstance(value, Mapping) else _put_in(node, value)
+        unwrapped = fitter.fit(node, inner) if code else fitted
+        if isinstance(unwrapped, Misfit):
+            return fitted
+        fitted = Fit(unwrapped.value, (*unwrapped.repairs, Repair(code)), unwrapped.dropped)
+    if "cut_text" in document.notes and _is_cut_name(node, document.value):
+        return Misfit((), "it is cut off inside a name")
     return Parsed(fitted.value, (*counted(document.notes), *fitted.repairs))
 
 
-def _properties(node: Node) -> Mapping[str, Node]:
-    while node.target is not None:
-        node = node.target
-    return node.properties
+def _is_cut_name(node: Node, value: JsonValue) -> bool:
+    """Whether the last text of a value, which is cut off, may have become another allowed name than it is now."""
+    node = meant(node)
+    part: Node | bool | None
+    while isinstance(value, (dict, list)) and value:
+        if isinstance(value, dict):
+            name, value = list(value.items())[-1]
+            name = (
+                property_for(name, spellings((own, part.title) for own, part in node.properties.items()))
+                or ""
+            )
+            part = node.properties.get(name, node.additional)
+        else:
+            value, part = value[-1], node.items
+        if not isinstance(part, Node):
+            return False
+        node = meant(part)
+    if not isinstance(value, str) or node.choices is None:
+        return False
+    cut = normal(value)
+    going_on = [
+        choice for choice in node.choices if any(normal(name).startswith(cut) for name in names_of(choice))
+    ]
+    return len(going_on) > 1
+
+
+def _taken_out(node: Node, value: Mapping[str, JsonValue]) -> tuple[JsonValue, str]:
+    """What an object only wraps. Any text is a text: it is taken out only of what is called an answer."""
+    if len(value) != 1:
+        return None, ""
+    name, inner = next(iter(value.items()))
+    wanted = meant(node)
+    if name in wanted.properties or (wanted.properties and not isinstance(inner, (dict, list))):
+        return None, ""
+    if isinstance(inner, str) and not is_narrow(wanted) and "array" not in wanted.types:
+        return (inner, "unwrapped") if normal(name) in {*_WRAPPERS, normal(wanted.title)} else (None, "")
+    return inner, "unwrapped"
+
+
+def _put_in(node: Node, value: JsonValue) -> tuple[JsonValue, str]:
+    """The object with one property whose value alone was told, where that can be nothing else."""
+    wanted = meant(node)
+    if len(wanted.properties) != 1 or isinstance(value, (dict, list)) or value is None:
+        return None, ""
+    name, part = next(iter(wanted.properties.items()))
+    return ({name: value}, "wrapped_in_object") if is_narrow(part) else (None, "")
 
 
 class _Choice:
@@ -173,10 +216,7 @@ class _Choice:
         )
 
     def _wants_list(self) -> bool:
-        node = self.node
-        while node.target is not None:
-            node = node.target
-        return "array" in node.types
+        return "array" in meant(self.node).types
 
     def _candidates(self) -> Parsed | None:
         """The one that fits, of the blocks first and then of the prose."""
@@ -220,21 +260,40 @@ class _Choice:
         """Fields in prose where an object is wanted, or the bare answer where a scalar or a list is."""
         if self.misfit is not None and self.misfit.path:
             return None
-        node = self.node
-        while node.target is not None:
-            node = node.target
-        if node.properties:
+        node = meant(self.node)
+        alternatives = [meant(part) for part in (*node.any_of, *node.one_of)] or [node]
+        if any(part.properties for part in alternatives):
             # What begins like an object and cannot be read is broken JSON, and no prose.
             if _OBJECT.search(self.text):
                 return None
-            fields = fields_in_prose(self.text, node)
-            return self._try(Document(fields, {"fields_in_prose": 1})) if fields is not None else None
+            return self._fields(part for part in alternatives if part.properties)
         if self.reason is not None and self.text.lstrip().startswith(("{", "[")):
             return None
         for value in self._bare():
             if (found := self._try(Document(value, {"bare_answer": 1}))) is not None:
                 return found
         return None
+
+    def _fields(self, nodes: Iterable[Node]) -> Parsed | None:
+        """The fields of the one of these objects that the prose has, or the value of its only field."""
+        found: list[Parsed] = []
+        for node in nodes:
+            fields = fields_in_prose(self.text, node)
+            if (
+                fields is not None
+                and (one := self._try(Document(fields, {"fields_in_prose": 1}))) is not None
+            ):
+                found.append(one)
+            elif fields is None and len(node.properties) == 1 and self.misfit is None:
+                found.extend(self._only_field(node))
+        return found[0] if found and all(same(found[0].value, other.value) for other in found) else None
+
+    def _only_field(self, node: Node) -> Iterator[Parsed]:
+        name, part = next(iter(node.properties.items()))
+        for value in bare_values(self.text, part) if is_narrow(part) else ():
+            if (found := self._try(Document({name: value}, {"bare_answer": 1}))) is not None:
+                yield found
+                return
 
     def _bare(self) -> Iterator[JsonValue]:
         yield from bare_values(self.text, self.node)

@@ -18,6 +18,9 @@ from interlock.canonical import JsonValue
 
 _IN_DOUBT = "it may mean more than one thing"
 _LIST_OF_NAMES = re.compile(r"\s*(?:[,;\n]|\band\b)\s*")
+_LIST_OF_NUMBERS = re.compile(
+    r"\s*[-+]?\d{1,20}(?:\.\d{1,20})?(?:\s?[,;]\s+[-+]?\d{1,20}(?:\.\d{1,20})?)+\s*"
+)
 _BULLET = re.compile(r"^[ \t]*(?:[-*\u2022]|\d{1,3}[.)])[ \t]+(.*\S)[ \t]*$")
 _MAX_ITEMS_IN_TEXT = 200
 _MAX_LAYERS = 3
@@ -290,5 +293,7 @@ def _items_in(text: str, allowed: Node | None) -> list[JsonValue] | None:
         if all(choices_for(part, allowed.choices) for part in parts):
             return list(parts)
         return [text]
+    if _LIST_OF_NUMBERS.fullmatch(text):
+        return list(re.split(r"\s*[,;]\s+", text.strip()))
     in_doubt = "," in text or ";" in text or len(lines) != 1 or is_null(text)
     return None if in_doubt else [text]

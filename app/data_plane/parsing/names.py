@@ -5,18 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from unicodedata import normalize
 
 from app.kernel.proposal_schema import Choice
 
 MAX_NAME = 200
 _REMARK = re.compile(r"\s*(?:[:(,;\u2013\u2014/]|\s-+\s|\.\s)")
 _WRAPPING = " \t\r\n*_`\"'\u201c\u201d\u2018\u2019."
+_MEMBER = re.compile(r"[A-Z]\w{0,60}\.(\w{1,60})")
 _MAX_COMPARED = 16
 
 
 def normal(name: str) -> str:
     """A name without its case, spacing and punctuation."""
-    return "".join(character for character in name.casefold() if character.isalnum())
+    folded = name.casefold()
+    if not folded.isascii():
+        folded = "".join(_without_accent(character) for character in folded)
+    return "".join(character for character in folded if character.isalnum())
+
+
+def _without_accent(character: str) -> str:
+    """A Latin letter without what stands above or below it; other scripts have letters of their own there."""
+    plain = normalize("NFKD", character)[:1]
+    return plain if plain.isascii() else character
 
 
 def spellings(properties: Iterable[tuple[str, str]]) -> dict[str, str | None]:
@@ -60,25 +71,31 @@ def choices_for(text: str, choices: Sequence[Choice], context: str = "") -> list
     rest = f" {_spaced(stripped[remark.start() :])} "
     found = _named(stripped[: remark.start()], choices, context)
     others = [choice for choice in choices if choice not in found]
-    contradicted = any(f" {_spaced(name)} " in rest for choice in others for name in _names(choice))
+    contradicted = any(f" {_spaced(name)} " in rest for choice in others for name in names_of(choice))
     return [] if contradicted else found
 
 
 def _named(text: str, choices: Sequence[Choice], context: str) -> list[Choice]:
     wanted = {normal(text)}
+    if member := _MEMBER.fullmatch(text):
+        wanted.add(normal(member[1]))
     if context and (about := normal(context)):
         wanted |= {normal(text).removesuffix(about), normal(text).removeprefix(about)}
     wanted.discard("")
-    return [choice for choice in choices if any(normal(name) in wanted for name in _names(choice))]
+    return [choice for choice in choices if any(normal(name) in wanted for name in names_of(choice))]
 
 
-def _names(choice: Choice) -> list[str]:
+def names_of(choice: Choice) -> list[str]:
+    """What a model may call an allowed value."""
     own = [choice.value] if isinstance(choice.value, str) else []
     return [*own, *choice.names]
 
 
 def _spaced(text: str) -> str:
-    return " ".join(re.findall(r"[^\W_]+", text.casefold()))
+    folded = text.casefold()
+    if not folded.isascii():
+        folded = "".join(_without_accent(character) for character in folded)
+    return " ".join(re.findall(r"[^\W_]+", folded))
 
 
 def mentioned(text: str, choices: Sequence[Choice]) -> list[Choice]:
@@ -87,5 +104,5 @@ def mentioned(text: str, choices: Sequence[Choice]) -> list[Choice]:
     return [
         choice
         for choice in choices
-        if any(f" {_spaced(name)} " in spaced for name in _names(choice) if _spaced(name))
+        if any(f" {_spaced(name)} " in spaced for name in names_of(choice) if _spaced(name))
     ]

@@ -81,7 +81,7 @@ def _as_truth(value: JsonValue) -> Changed | None:
     if isinstance(value, str):
         found = truth(value)
         return None if found is None else Changed(found, "boolean_word")
-    if isinstance(value, int) and value in (0, 1):
+    if isinstance(value, (int, float)) and value in (0, 1):
         return Changed(bool(value), "boolean_number")
     return None
 
