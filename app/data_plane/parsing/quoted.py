@@ -195,6 +195,8 @@ class _Quoted:
             return True
         if self.place is Place.MEMBER:
             if looks_like_key(text, next_at) or character == "{":
+                if self.inner % 2 and character not in QUOTES and character != "{" and self.quote in _DOUBLE:
+                    raise UnreadableError("it has a string of which the end cannot be told")
                 return True
             if self.inner % 2:
                 return False

@@ -236,6 +236,8 @@ class TolerantReader:
             return self._close()
         cursor.notes["bracket"] += 1
         cursor.step()
+        if character == ")" and opening not in self.brackets:
+            raise UnreadableError("it has a bracket of another kind")
         if opening not in self.brackets or self._is_stray(character):
             cursor.at += 1
             return None, False

@@ -12,7 +12,8 @@ _PIECES = (
     "- a\n", "| severity |\n", "<think>", "</think", 'final: {"a":1}\n', '{"severity":"high"} ', "high ", "1,000,",
     '"""', "'''", '""a""', "\u2026", "\U0001f600", '{"a":"b","a":', "null", "tru", "NaN,", "{...", "+-", "\x00", "\x7f",
     '{"a": /[/', '```\n{"a": "```', '[{"a":1}}]', '{"a": "b, c: "', "''a", '{"a": """b\n"', '{"a": "\\s\\d(',
-    "severity is ", '{"a": {"b": "c"}, d', '{"a": 1}, "b": ', "| severity |\n|---|\n", "**severity**\n", "\u201ea\u201c: ",
+    "severity is ", '{"a": {"b": "c"}, d', '{"a": 1}, "b": ', "| severity |\n|---|\n", "**severity**\n",
+    "\u201ea\u201c: ",
 )  # fmt: skip
 _BEFORE = ("", "[", '{"k": "', "{")
 NAMES = tuple(f"{before!r} then {piece!r}" for piece in _PIECES for before in _BEFORE)
