@@ -124,7 +124,7 @@ def test_a_models_name_that_is_none_is_kept_out_of_the_record() -> None:
 
 def test_a_server_that_leaves_out_the_usage_is_understood() -> None:
     answer, _ = ask(answers("200 OK", json.dumps({"choices": [{"message": {"content": "hello"}}]})))
-    assert answer == ModelAnswer(text="hello", model="some-model", input_tokens=0, output_tokens=0)
+    assert answer == ModelAnswer("hello", "some-model", input_tokens=0, output_tokens=0, counted=False)
 
 
 @pytest.mark.parametrize(
