@@ -18,16 +18,19 @@ import psutil
 from app import bootstrap
 from app.adapters.postgresql.catalogue import PostgresqlCatalogue
 from app.adapters.postgresql.database import Database
+from app.cli.plan import worker_program
 from app.control_plane.publishing import Change, Plan
+from app.data_plane.ports import Queue
 from app.kernel.release import Release
+from config import settings, topology
 from config.settings import CHECKOUT
-from tests.benchmark.running import Running, service
+from tests.benchmark.running import Running, service, wait_for_workers
 from tests.modelled_workflow import KEY, issues, modelled_release, openai
 
 RUNS = 1_000
-WARM = 8
 MODEL_SECONDS = 1.0
 IN_FLIGHT = 256
+READY = "SELECT count(*) FROM work_index WHERE queue = 'agent_runs' AND finished_at IS NULL"
 CLOSED = "SELECT count(*) FROM orchestrations WHERE closed_at IS NOT NULL"
 BY_BENCHMARK = Change("benchmark", "a benchmark's own release")
 _SERVER = "import sys; from tests.benchmark.waiting import serve; serve(float(sys.argv[1]))"
@@ -56,10 +59,10 @@ def serve(seconds: float) -> None:
 
 
 def measure() -> Waiting:
-    """The runs are there before the worker is asked; the time counts from the first question to the last answer."""
+    """All runs are due before the worker starts; the time counts from the first question to the last answer."""
     with _model() as (url, history):
         largest = _run_all(url)
-    moments = history()[WARM:]
+    moments = history()
     seconds = max(ended for _, ended in moments) - min(began for began, _ in moments)
     rounds = -(-RUNS // IN_FLIGHT)
     return Waiting(RUNS, seconds, rounds * MODEL_SECONDS, _most_at_once(moments), largest)
@@ -67,18 +70,22 @@ def measure() -> Waiting:
 
 def _run_all(url: str) -> float:
     """Every run; the largest size of the process that asked, in megabytes."""
-    with service(environment=KEY) as running:
+    agents = next(group for group in topology.ON_ONE_MACHINE if Queue.AGENT_RUNS in group.queues)
+    others = tuple(group for group in topology.ON_ONE_MACHINE if group is not agents)
+    with service(environment=KEY, groups=others) as running:
         release = modelled_release(
             [openai("model", url)],
-            agents=("alpha",),
             name="waiting",
             agent={"timeout_seconds": 60},
             stage_fields={"timeout_seconds": 120},
         )
         _publish(running, release)
-        _accept(running, [f"warm-{number}" for number in range(WARM)], WARM)
+        _accept(running, [f"run-{number}" for number in range(RUNS)])
+        running.wait(READY, RUNS, seconds=120)
+        running.children.start(worker_program(agents, settings.load()))
+        wait_for_workers(running, len(topology.ON_ONE_MACHINE))
         with _largest(_agents_process(running)) as largest:
-            _accept(running, [f"run-{number}" for number in range(RUNS)], RUNS + WARM)
+            running.wait(CLOSED, RUNS, seconds=180)
         return largest[0]
 
 
@@ -90,11 +97,10 @@ def _publish(running: Running, release: Release) -> None:
     database.close()
 
 
-def _accept(running: Running, names: list[str], closed: int) -> None:
+def _accept(running: Running, names: list[str]) -> None:
     services = bootstrap.api_services()
     for start in range(0, len(names), 100):
         services.ingestion.accept(issues(names[start : start + 100]))
-    running.wait(CLOSED, closed, seconds=180)
     services.close()
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
+from urllib.request import getproxies
 from weakref import WeakKeyDictionary
 
 import httpx2
@@ -24,7 +26,11 @@ from app.kernel.clock import Clock, SystemClock
 from app.kernel.release import RemoteProvider
 
 CONNECT_SECONDS = 5.0
-MAX_IDLE_CONNECTIONS = 256
+POOLS = 32
+"""Of connections, for each client."""
+# How many are open at once is the process's limit of calls in flight: to wait here for another one's end would count as
+# the provider's time.
+_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=16)
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 """Of one answer's body: a server without an end must not fill the worker's memory."""
 MAX_ERROR_BYTES = 64 * 1024
@@ -257,13 +263,66 @@ class _Capped(httpx2.AsyncByteStream):
 
 
 def _pool() -> httpx2.AsyncClient:
+    # A proxy of the environment is used only by a client that makes its own connections.
+    proxied = {"http", "https", "all"} & set(getproxies())
     return httpx2.AsyncClient(
-        # How many are open at once is the process's limit of calls in flight: to wait for another one's end here would
-        # count as the provider's time.
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE_CONNECTIONS),
+        transport=None if proxied else _SpreadConnections(),
+        limits=_LIMITS,
         follow_redirects=False,
         event_hooks={"request": [_watch], "response": [_cap]},
     )
+
+
+class _SpreadConnections(httpx2.AsyncBaseTransport):
+    """Connections in several small pools; the first of the least busy ones has the next request.
+
+    One pool looks at every idle connection for each request and each answer: with 256 calls in flight that took 8 ms a
+    call (httpcore2/_async/connection_pool.py, ``_assign_requests_to_connections``).
+    """
+
+    def __init__(self) -> None:
+        context = httpx2.create_ssl_context()
+        self._pools = [httpx2.AsyncHTTPTransport(verify=context, limits=_LIMITS) for _ in range(POOLS)]
+        self._busy = [0] * POOLS
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        place = min(range(POOLS), key=self._busy.__getitem__)
+        self._busy[place] += 1
+        try:
+            response = await self._pools[place].handle_async_request(request)
+        except BaseException:
+            self._busy[place] -= 1
+            raise
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = _Released(response.stream, partial(self._release, place))
+        return response
+
+    async def aclose(self) -> None:
+        for pool in self._pools:
+            await pool.aclose()
+
+    def _release(self, place: int) -> None:
+        self._busy[place] -= 1
+
+
+class _Released(httpx2.AsyncByteStream):
+    """A body; when it is closed, its pool has one request less."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, release: Callable[[], None]) -> None:
+        self._stream = stream
+        self._release: Callable[[], None] | None = release
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._stream:
+            yield part
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            if self._release is not None:
+                self._release()
+                self._release = None
 
 
 async def _watch(request: httpx2.Request) -> None:

@@ -26,6 +26,9 @@ from app.kernel.fault_points import FaultPoint
 
 _log = logging.getLogger(__name__)
 
+GO_ON_SECONDS = 30.0
+"""How long one message begins whatever is due; after that another one goes on, so that none lives for ever."""
+
 ROOM_SECONDS = 20.0
 """How long a message waits for room in its process; the watchdog allows for more before the first claim."""
 
@@ -56,26 +59,47 @@ class Runner:
         As many at once as there is room for. Where none comes free for a while, nothing is claimed and the queue is
         rung again: a message that only waits would look stuck.
         """
-        ids, most = tuple(run_ids), min(self._in_flight.limit, self._batch_size)
         parts: list[asyncio.Task[tuple[int, int]]] = []
-        while not parts or ids:
-            room = await self._in_flight.take(min(most, len(ids) or most), within_seconds=ROOM_SECONDS)
-            if not room.places:
-                await asyncio.to_thread(self._carrier.ring, Queue.AGENT_RUNS)
-                break
-            parts.append(asyncio.create_task(self._execute(worker, ids[: room.places], room)))
-            ids = ids[room.places :]
-        # Each part records what it knows before the first that failed is told.
-        ended = await asyncio.gather(*parts, return_exceptions=True)
+        try:
+            await self._begin_parts(worker, tuple(run_ids), parts)
+        finally:
+            # Each part records what it knows before the first that failed is told.
+            ended = await asyncio.gather(*parts, return_exceptions=True)
         counts = [_or_raise(part) for part in ended]
         return sum(claimed for claimed, _ in counts), sum(failed for _, failed in counts)
 
-    async def _execute(self, worker: str, run_ids: tuple[str, ...], room: Room) -> tuple[int, int]:
-        async with room:
+    async def _begin_parts(
+        self, worker: str, ids: tuple[str, ...], parts: list[asyncio.Task[tuple[int, int]]]
+    ) -> None:
+        """Begin the named runs, or whatever is due, as places come free; no part waits for the end of another."""
+        loop = asyncio.get_running_loop()
+        most, until = min(self._in_flight.limit, self._batch_size), loop.time() + GO_ON_SECONDS
+        named = bool(ids)
+        while True:
+            room = await self._in_flight.take(min(most, len(ids) or most), within_seconds=ROOM_SECONDS)
+            if not room.places:
+                await asyncio.to_thread(self._carrier.ring, Queue.AGENT_RUNS)
+                return
+            places = room.places
+            claims = await self._claim_for(room, worker, ids[:places])
+            if claims:
+                parts.append(asyncio.create_task(self._execute(claims, room)))
+            ids = ids[places:]
+            if not ids if named else (not may_be_more(claims, places) or loop.time() > until):
+                return
+
+    async def _claim_for(self, room: Room, worker: str, run_ids: tuple[str, ...]) -> list[Claim]:
+        """Claims that fill the room; it holds no more places than there are."""
+        try:
             claims = await asyncio.to_thread(self._claim, worker, run_ids, room.places)
-            await room.keep(len(claims))
-            if not claims:
-                return 0, 0
+        except BaseException:
+            await room.keep(0)
+            raise
+        await room.keep(len(claims))
+        return claims
+
+    async def _execute(self, claims: Sequence[Claim], room: Room) -> tuple[int, int]:
+        async with room:
             loaded = await asyncio.to_thread(self._load, claims)
             with batch(Queue.AGENT_RUNS, loaded):
                 runs = await asyncio.to_thread(self._prepare, claims, loaded)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+COMPANY_SECONDS = 0.05
+"""How long whoever finds a place in a process that is nearly full waits for more of them."""
+
 
 class InFlight:
     """Room for a number of calls. For one event loop."""
@@ -14,18 +17,27 @@ class InFlight:
         self._changed = asyncio.Condition()
 
     async def take(self, most: int, *, within_seconds: float) -> Room:
-        """The places that are free, ``most`` at most, as soon as there is one: nobody waits for company.
+        """The places that are free, ``most`` at most, as soon as there is one.
 
+        Where the process is nearly full, places come free one by one: a moment of waiting makes a batch of them.
         A room without places when none came free in time.
         """
-        try:
-            async with asyncio.timeout(within_seconds), self._changed:
-                await self._changed.wait_for(lambda: self._free > 0)
-                places = min(most, self._free)
-                self._free -= places
-        except TimeoutError:
-            return Room(self, 0)
+        async with self._changed:
+            if not await self._wait_for(1, within_seconds):
+                return Room(self, 0)
+            await self._wait_for(min(most, max(1, self.limit // 4)), COMPANY_SECONDS)
+            places = min(most, self._free)
+            self._free -= places
         return Room(self, places)
+
+    async def _wait_for(self, places: int, seconds: float) -> bool:
+        """Whether so many are free in time; with the condition's lock held."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait_for(lambda: self._free >= places)
+        except TimeoutError:
+            pass
+        return self._free >= places
 
     async def give_back(self, places: int) -> None:
         """Make room again."""
