@@ -16,7 +16,7 @@ from tests.unit.parsing.long_answers import SCHEMA, long_answers
 
 ROOT = Path(__file__).parents[2]
 LONG = 1_000_000
-HOSTILE = (5_000_000, 1_900_000)
+HOSTILE = (5_000_000, 1_150_000)
 """Beyond what is read at all, and as long as is read."""
 _ONE = "import sys; from tests.benchmark.parsing import one; one(sys.argv[1], int(sys.argv[2]))"
 

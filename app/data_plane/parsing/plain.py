@@ -9,7 +9,7 @@ from itertools import accumulate
 from app.data_plane.parsing.outcome import UnreadableError
 from interlock.canonical import JsonValue
 
-MAX_CHARACTERS = 2_000_000
+MAX_CHARACTERS = 1_200_000
 """No longer answer is read. Time and memory are linear in it."""
 MAX_DEPTH = 200
 """No value that is nested deeper is read."""
