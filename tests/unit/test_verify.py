@@ -173,6 +173,23 @@ def test_an_edited_outcome_is_found_although_its_digests_and_hashes_fit_again() 
     assert "outcome_digest" in verification.difference.reason
 
 
+def test_an_edited_cost_is_found_although_its_hashes_fit_again() -> None:
+    """What an answer cost follows from its tokens and the pinned price table."""
+    record, release = load(PULL_REQUEST)
+    run = _run_of(record, "classifier")
+    edited = _rewritten(
+        record,
+        lambda fact: fact.update(nano_usd=1) if fact["kind"] == "model_answered" else None,
+        only=run,
+    )
+
+    verification = verify(edited, release)
+
+    assert verification.difference is not None
+    assert verification.difference.place.startswith(run)
+    assert "cost" in verification.difference.reason
+
+
 def test_two_facts_that_changed_places_are_found_although_the_hashes_fit_again() -> None:
     """Order is part of the record: derived facts must follow in the order in which they were made."""
     record, release = load(PULL_REQUEST)

@@ -73,6 +73,7 @@ class Asker:
     async def _ask(self, run: Run, move: Ask) -> Asked:
         """Ask one provider, or a second one beside it when it is slow; the last that gave no answer, and why."""
         question = self._question(run, move)
+        run.outrun = ""
         hedge_after = run.agent.hedge_after_seconds
         second = _beside(run, move) if hedge_after is not None else None
         if hedge_after is None or second is None:

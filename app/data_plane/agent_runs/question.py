@@ -287,7 +287,7 @@ def _answered(under_way: _UnderWay, answer: ModelAnswer, started_at: str) -> Non
     if run.answer is not None:
         # Another provider's answer counts, and it was paid for all the same.
         tokens = (answer.input_tokens, answer.output_tokens)
-        _fail(under_way, moves.CANCELLED, Fate.TRANSIENT, presumed=False, tokens=tokens)
+        _fail(under_way, moves.CANCELLED, Fate.TRANSIENT, presumed=not answer.counted, tokens=tokens)
         return
     # What is interpreted is what was recorded, to the byte: a lone surrogate has no UTF-8.
     text = answer.text.encode("utf-8", "replace")
