@@ -22,12 +22,14 @@ class InFlight:
         Where the process is nearly full, places come free one by one: a moment of waiting makes a batch of them.
         A room without places when none came free in time.
         """
+        until = asyncio.get_running_loop().time() + within_seconds
+        places = 0
         async with self._changed:
-            if not await self._wait_for(1, within_seconds):
-                return Room(self, 0)
-            await self._wait_for(min(most, max(1, self.limit // 4)), COMPANY_SECONDS)
-            places = min(most, self._free)
-            self._free -= places
+            # Whoever waits for company may lose the one place there was to another, and waits on.
+            while not places and await self._wait_for(1, until - asyncio.get_running_loop().time()):
+                await self._wait_for(min(most, max(1, self.limit // 4)), COMPANY_SECONDS)
+                places = min(most, self._free)
+                self._free -= places
         return Room(self, places)
 
     async def _wait_for(self, places: int, seconds: float) -> bool:

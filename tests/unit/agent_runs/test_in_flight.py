@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.data_plane.agent_runs.in_flight import InFlight
+from app.data_plane.agent_runs.in_flight import COMPANY_SECONDS, InFlight
 
 PATIENCE_SECONDS = 30.0
 
@@ -69,3 +69,20 @@ def test_whoever_finds_no_room_for_long_goes_on_without_it() -> None:
             return none.places, room.places
 
     assert asyncio.run(waits()) == (0, 2)
+
+
+def test_whoever_loses_a_place_while_it_waits_for_company_waits_for_the_next() -> None:
+    """A message that came back without room long before its time would be sent again for nothing."""
+
+    async def loses() -> int:
+        in_flight = InFlight(8)
+        async with await in_flight.take(7, within_seconds=PATIENCE_SECONDS) as held:
+            waiting = asyncio.create_task(in_flight.take(8, within_seconds=PATIENCE_SECONDS))
+            await asyncio.sleep(0)
+            other = await in_flight.take(1, within_seconds=PATIENCE_SECONDS)
+            async with other:
+                await asyncio.wait({waiting}, timeout=4 * COMPANY_SECONDS)
+                await held.keep(0)
+                return (await waiting).places
+
+    assert asyncio.run(loses()) == 7
