@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import pytest
@@ -272,6 +272,27 @@ class TestHedging:
         one_strike = {"first": never, "second": good}
         carry(one_strike, agent={"hedge_after_seconds": 0.02}, breakers=breakers, breaker=provider.breaker)
         assert not asyncio.run(breakers.admit(provider)).admitted
+
+    @pytest.mark.parametrize("counted", [True, False])
+    def test_an_answer_that_came_too_late_is_paid_for_and_presumed_where_nobody_counted(
+        self, counted: bool
+    ) -> None:
+        answered = asyncio.Event()
+
+        async def together(_: ModelRequest) -> ModelAnswer:
+            await answered.wait()
+            return replace(GOOD, counted=counted)
+
+        async def faster(_: ModelRequest) -> ModelAnswer:
+            answered.set()
+            return GOOD
+
+        told = carry({"first": together, "second": faster}, agent={"hedge_after_seconds": 0.02})
+        (late,) = told.of(ModelFailed)
+        assert isinstance(late, ModelFailed)
+        assert told.fake.cancelled == []
+        assert (late.provider, late.presumed) == ("first", not counted)
+        assert late.tokens == 15 if counted else late.tokens > 15
 
     def test_each_question_has_a_place_of_its_own(self) -> None:
         breakers = MemoryBreakers()
