@@ -132,7 +132,8 @@ class Questioner:
         request = _request(run, question)
         price = run.state.release.prices.get(question.provider)
         remote = isinstance(run.state.release.providers[question.provider], RemoteProvider)
-        worst = worst_case(request, price, is_free=not remote)
+        prompt = prompt_bytes(request)
+        worst = worst_case(request, prompt, price, is_free=not remote)
         asking = Asking(run.claim, run.state.release.template, run.stage, worst, tuple(run.settlements))
         run.is_reserving = True
         reserved = await self._purse.reserve(asking)
@@ -144,7 +145,7 @@ class Questioner:
             position=question.position,
             provider=question.provider,
             model=request.model,
-            prompt_digest=run.contents.add_bytes(prompt_bytes(request)),
+            prompt_digest=run.contents.add_bytes(prompt),
             again=question.again is not None,
             hedge=question.hedge,
             probe=admission.probe,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from app.data_plane.agent_runs.prompts import prompt_bytes
 from app.data_plane.budgets.reservations import Amounts
 from app.data_plane.models import ModelRequest
 from app.kernel.release import Price
@@ -27,16 +26,17 @@ def cost(price: Price | None, input_tokens: int, output_tokens: int) -> int:
     )
 
 
-def worst_case(request: ModelRequest, price: Price | None, *, is_free: bool) -> Amounts:
+def worst_case(request: ModelRequest, prompt: bytes, price: Price | None, *, is_free: bool) -> Amounts:
     """What the question may cost at most.
 
     Args:
+        prompt: the question's prompt, as it is recorded.
         is_free: the provider costs no money, and so needs no price.
 
     A token is at least one byte of the prompt in every tokenizer that falls back to bytes, so that the bytes bound the
     tokens; the answer is bounded by ``max_output_tokens``, the time by the question's own limit.
     """
-    input_tokens = len(prompt_bytes(request)) + FRAMING_TOKENS
+    input_tokens = len(prompt) + FRAMING_TOKENS
     output_tokens = request.max_output_tokens
     return Amounts(
         tokens=input_tokens + output_tokens,
