@@ -19,19 +19,19 @@ from app.control_plane.validation import (
     earlier_stages,
     variables_of,
 )
+from app.kernel.document import Frozen
 from app.kernel.errors import NotFoundError
 from app.kernel.release import (
     AgentBundle,
-    Frozen,
     Policy,
     Price,
     Provider,
     Release,
     RemoteProvider,
     ScriptedProvider,
-    ToolSpec,
     WorkflowTemplate,
 )
+from app.kernel.tool_spec import ToolSpec
 
 M = TypeVar("M", bound=Frozen)
 

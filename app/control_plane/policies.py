@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 
 import cedarpy
 
-from app.kernel.release import Policy, ToolSpec
+from app.kernel.release import Policy
+from app.kernel.tool_spec import ToolSpec
 from interlock.canonical import JsonObject, JsonValue
 
 _TYPES: Mapping[str, JsonObject] = {

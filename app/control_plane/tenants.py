@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from app.kernel.release import Budget, Frozen, Name
+from app.kernel.document import Frozen, Name
+from app.kernel.release import Budget
 
 SecretRef = Annotated[
     str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|secret:[A-Za-z][A-Za-z0-9_-]*)$")

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from app.control_plane.expressions import Members, Variables, check_expression
 from app.control_plane.problems import Problem
+from app.kernel.document import Expression
 from app.kernel.proposal_schema import compiled, problems
-from app.kernel.release import AgentBundle, Expression, ScriptedProvider, Stage, ToolSpec, WorkflowTemplate
+from app.kernel.release import AgentBundle, ScriptedProvider, Stage, WorkflowTemplate
 from app.kernel.schema_check import misfit
 from app.kernel.schema_words import fields_of
+from app.kernel.tool_spec import ToolSpec
 from interlock.canonical import JsonValue
 
 _EVENT_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\*?|\*")

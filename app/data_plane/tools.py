@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from app.kernel.errors import NotFoundError
-from app.kernel.release import ToolSpec
+from app.kernel.tool_spec import ToolSpec
 from interlock import canonical
 
 ShortText = Annotated[str, Field(max_length=300)]

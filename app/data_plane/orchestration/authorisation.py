@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from app.data_plane.contents import Contents
+from app.data_plane.gateway.judge import Principal, Question, judge
 from app.data_plane.orchestration.state import OrchestrationState
-from app.data_plane.policy import PolicyQuestion, judge
 from app.data_plane.tools import check_arguments
 from app.kernel.errors import DefectError
 from app.kernel.facts import ActionAuthorised, ActionDenied
@@ -38,7 +38,9 @@ def _authorise_one(
     policies: tuple[str, ...] = ()
     reason = f"arguments: {'; '.join(problems)}"[:500] if problems else ""
     if not problems:
-        question = PolicyQuestion(state.release.workflow, tool, target, state.tenant_id, arguments)
+        workflow = state.release.workflow
+        principal = Principal("Workflow", workflow)
+        question = Question(principal, workflow, tool, target, state.tenant_id, arguments)
         verdict = judge(state.release.policy, question)
         policies, reason = verdict.policies, verdict.reason
     if reason:

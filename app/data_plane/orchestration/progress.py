@@ -27,6 +27,7 @@ from app.data_plane.orchestration.decide import (
     outstanding,
 )
 from app.data_plane.orchestration.state import OrchestrationState, evolve
+from app.kernel.document import Expression
 from app.kernel.errors import DefectError
 from app.kernel.facts import (
     AnyFact,
@@ -37,7 +38,7 @@ from app.kernel.facts import (
     StageSkipped,
     StageStarted,
 )
-from app.kernel.release import ActionTemplate, Expression
+from app.kernel.release import ActionTemplate
 from app.kernel.schema_words import misfits
 from interlock.canonical import JsonObject, JsonValue, digest
 
