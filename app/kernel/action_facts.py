@@ -45,6 +45,8 @@ class ActionDenied(BaseFact):
     policies: tuple[str, ...]
     provenance_digest: str = Field(default="", exclude_if=lambda value: not value)
     run_id: str = Field(default="", exclude_if=lambda value: not value)
+    was_asked: bool = Field(default=False, exclude_if=lambda value: not value)
+    """People were asked for their consent, and it did not come."""
 
 
 class CallProposed(BaseFact):

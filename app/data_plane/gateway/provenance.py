@@ -96,6 +96,20 @@ def as_json(provenance: Mapping[str, Provenance]) -> JsonObject:
     return {name: one.as_json() for name, one in provenance.items()}
 
 
+def from_json(held: JsonObject) -> dict[str, Provenance]:
+    """By argument, from what the payload store keeps."""
+    return {name: _one(value) for name, value in held.items() if isinstance(value, Mapping)}
+
+
+def _one(held: JsonObject) -> Provenance:
+    origins = tuple(Origin(str(name)) for name in _texts(held.get("origins")))
+    return Provenance(origins, _texts(held.get("fields")), _texts(held.get("unproven")))
+
+
+def _texts(value: JsonValue) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, (list, tuple)) else ()
+
+
 def _leaves(path: str, value: JsonValue) -> Iterable[tuple[str, JsonValue]]:
     if isinstance(value, Mapping):
         for name, item in value.items():

@@ -25,6 +25,7 @@ from app.kernel.errors import DefectError, PermanentError
 from app.kernel.facts import (
     AnswerRejected,
     AnyFact,
+    CallProposed,
     DecisionMade,
     ModelAnswered,
     OrchestrationStarted,
@@ -240,7 +241,7 @@ def _rederive(record: Record, release: Release, reading: _Reading) -> None:
 
 def _outside_contents(record: Record, chain: Sequence[Recorded]) -> dict[str, bytes]:
     """Only what came from outside: other outcomes, votes and arguments are to be made anew, not read."""
-    outside = (OrchestrationStarted, SnapshotTaken, RunFolded, ReviewResolved)
+    outside = (OrchestrationStarted, SnapshotTaken, RunFolded, ReviewResolved, CallProposed)
     wanted = named_contents(tuple(item.fact for item in chain if isinstance(item.fact, outside)))
     return {digest: record.contents[digest] for digest in wanted if digest in record.contents}
 

@@ -16,7 +16,7 @@ from app.data_plane.dispatch.attempts import (
     last_sent_at,
     retry_seconds,
 )
-from app.data_plane.orchestration.state import ActionState
+from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.ports import Delivery, Receipt
 from app.kernel.facts import (
     ActionAuthorised,

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from app.data_plane.dispatch.attempts import SEND_WITHIN_SECONDS, after_receipt, before_attempt
 from app.data_plane.dispatch.doubts import after_probe, can_be_asked, too_early_seconds
+from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.orchestration.progress import progress
-from app.data_plane.orchestration.state import ActionState
 from app.data_plane.ports import Delivery, ProbeAnswer, Receipt
 from app.kernel.clock import to_text
 from app.kernel.facts import (
