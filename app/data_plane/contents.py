@@ -42,6 +42,11 @@ class Contents:
         """What was loaded, and what was added."""
         return {**self._loaded, **self.added}
 
+    def were_kept(self) -> None:
+        """What was added is in the store now; it can be read on."""
+        self._loaded = {**self._loaded, **self.added}
+        self.added = {}
+
     def value(self, digest: str) -> JsonValue:
         """The JSON value of that digest. Raises DefectError when it was not loaded."""
         if digest not in self._values:

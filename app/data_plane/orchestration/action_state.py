@@ -48,6 +48,8 @@ class ActionState(NamedTuple):
     probes: int = 0
     granted_by: tuple[str, ...] = ()
     """The people who consented, in the order of their answers."""
+    receipt_digest: str = ""
+    """Of what the target answered when it took it."""
     refused: str = ""
     """Why nobody's consent is waited for any more."""
 
@@ -154,7 +156,7 @@ def after_delivery(action: ActionState, fact: Delivery) -> ActionState | None:
         return None
     match fact:
         case DeliveryConfirmed():
-            return action._replace(status="confirmed")
+            return action._replace(status="confirmed", receipt_digest=fact.receipt_digest)
         case DeliveryRetried():
             return action._replace(status="authorised", ambiguous=action.ambiguous or fact.ambiguous)
     return _given_up(action, fact)
