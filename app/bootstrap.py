@@ -59,7 +59,7 @@ from app.data_plane.orchestration.recorder import Recorder
 from app.data_plane.ports import Queue
 from app.data_plane.replay.execute import Replayer
 from app.data_plane.replay.request import ReplayDesk
-from app.data_plane.tools import shipped_tools
+from app.data_plane.tools import load_tools
 from app.kernel.clock import SystemClock
 from app.telemetry.logs import configure_logs
 from config import settings as configuration
@@ -136,7 +136,7 @@ class Services:
         self.watchdog = Watchdog()
         self.liveness = Liveness(settings.effective_database_url)
         self.store = PostgresqlStore(self.database, self.clock, self.watchdog.leased)
-        self.releases = PostgresqlReleases(self.database, shipped_tools())
+        self.releases = PostgresqlReleases(self.database, load_tools(settings.tool_modules))
         self.recorder = Recorder(self.store, self.releases, self.carrier, shortcut=settings.worker_shortcut)
         self.replays = PostgresqlReplays(self.database)
         self.budgets = PostgresqlBudgets(self.database)

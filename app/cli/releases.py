@@ -125,10 +125,10 @@ def route(
 def _desk() -> Iterator[ReleaseDesk]:
     from app.adapters.postgresql.catalogue import PostgresqlCatalogue
     from app.cli.database_at_hand import database_at_hand
-    from app.data_plane.tools import shipped_tools
+    from app.cli.tools_at_hand import tools_at_hand
 
     with database_at_hand("interlock_control") as database:
-        yield ReleaseDesk(PostgresqlCatalogue(database), shipped_tools())
+        yield ReleaseDesk(PostgresqlCatalogue(database), tools_at_hand())
 
 
 def _row(row: PublishedRelease) -> dict[str, str | int]:
