@@ -49,7 +49,10 @@ def read_target_url(url: str) -> TargetUrl:
     except ValueError:
         raise InvalidTargetUrlError("it is no URL", "Write it as https://host:port/path.") from None
     if parts.scheme not in _PORTS:
-        raise InvalidTargetUrlError("its scheme is neither http nor https", "Begin it with https://.")
+        raise InvalidTargetUrlError(
+            "its scheme is neither http nor https",
+            "Begin it with https://, or refer to it as env:NAME or secret:NAME.",
+        )
     if "@" in parts.netloc:
         raise InvalidTargetUrlError(
             "it names a user before the host", "Take it out, and name the credential in `secret`."

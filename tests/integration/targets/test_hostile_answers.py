@@ -7,7 +7,7 @@ long the rest is. Each server goes on until it sees the connection close, so eac
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, count, repeat
@@ -59,7 +59,7 @@ def receipt_and_answer(behaviour: Behaviour, seconds: float) -> tuple[Receipt, P
     return asyncio.run(run())
 
 
-ENDLESS_HEADS = {
+ENDLESS_HEADS: dict[str, Callable[[], Iterator[bytes]]] = {
     "a status line": lambda: chain([b"HTTP/1.1 200 "], repeat(KILOBYTE)),
     "a header's name": lambda: chain([OK], repeat(KILOBYTE)),
     "a header's value": lambda: chain([OK, b"X: "], repeat(KILOBYTE)),
@@ -79,7 +79,7 @@ def test_an_endless_head_is_cut_off_and_unknown(what: str) -> None:
     assert answer == ProbeAnswer("unknown", reason="malformed_answer")
 
 
-ENDLESS_BODIES = {
+ENDLESS_BODIES: dict[str, Callable[[], Iterator[bytes]]] = {
     "a body without a length": lambda: chain([OK, b"\r\n"], repeat(KILOBYTE)),
     "a body of a great length": lambda: chain(
         [OK, b"Content-Length: 999999999999\r\n\r\n"], repeat(KILOBYTE)
@@ -106,7 +106,7 @@ def test_an_endless_rest_is_cut_off_and_the_status_counts(what: str) -> None:
     assert connections == 2, "a connection that still has something to say is not used again"
 
 
-SLOW = {
+SLOW: dict[str, tuple[Callable[[], Iterator[bytes]], int]] = {
     "nothing": (lambda: iter(()), 0),
     "a status line": (lambda: chain([b"HTTP/1.1 200 "], repeat(b"x")), 0),
     "headers": (lambda: chain([OK], repeat(b"X: y\r\n")), 0),

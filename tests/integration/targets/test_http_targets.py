@@ -281,7 +281,7 @@ def test_a_connection_that_the_target_closed_while_idle_is_not_used_again() -> N
     async def run() -> list[str]:
         async with scripted_server(answers_and_closes("HTTP/1.1 200 OK\nContent-Length: 0\n\n")) as server:
             targets = targets_at(server.url)
-            outcomes = []
+            outcomes: list[str] = []
             for _ in range(3):
                 [receipt] = await targets.deliver([DELIVERY])
                 outcomes.append(receipt.outcome)
