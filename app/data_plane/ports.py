@@ -395,7 +395,11 @@ class Delivery:
     event_id: str
     tool: str
     idempotency_key: str
-    arguments: bytes
+    path: str
+    """Below the target's address, as its tool says."""
+    headers: Mapping[str, str]
+    """What the tool wants beside those of every delivery: how the key travels."""
+    body: bytes
     timeout_seconds: float
     attempt: int
     traceparent: str | None

@@ -53,6 +53,17 @@ class TenantReading:
         return (await asyncio.to_thread(_entries, self._database, [wanted])).get(wanted)
 
 
+class TenantReadings:
+    """``Readings`` over the table of reference entries."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, tenant_id: str) -> TenantReading:
+        """One tenant's data."""
+        return TenantReading(self._database, tenant_id)
+
+
 def _entries(
     database: Database, keys: Sequence[tuple[str, str, str]]
 ) -> dict[tuple[str, str, str], JsonObject]:

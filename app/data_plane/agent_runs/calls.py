@@ -104,9 +104,7 @@ def turns(facts: Iterable[AnyFact], contents: Contents) -> tuple[Turn, ...]:
             case ToolFailed():
                 results[fact.position, fact.call] = (fact.code, True)
     return tuple(
-        Turn(
-            text, tuple(ToolResult(call, *results[position, number]) for number, call in enumerate(calls))
-        )
+        Turn(text, tuple(ToolResult(call, *results[position, number]) for number, call in enumerate(calls)))
         for position, (text, calls) in answers.items()
         if all((position, number) in results for number in range(len(calls)))
     )
@@ -149,11 +147,15 @@ def _judge(caller: Caller, sources: Sources, placed: PlacedCall, made: int, at: 
     spec = caller.state.release.tools.get(written.tool)
     if allowed is None or spec is None:
         known = "the agent may not call it" if spec is not None else "there is no such tool"
-        return _refused(placed, written.arguments.encode(), Verdict("denied", reason=f"unknown_tool: {known}"), at)
+        return _refused(
+            placed, written.arguments.encode(), Verdict("denied", reason=f"unknown_tool: {known}"), at
+        )
     try:
         arguments = _arguments(written.arguments)
     except (InvalidInputError, PermanentError) as error:
-        return _refused(placed, written.arguments.encode(), Verdict("denied", reason=f"arguments: {error}"), at)
+        return _refused(
+            placed, written.arguments.encode(), Verdict("denied", reason=f"arguments: {error}"), at
+        )
     body = canonical_bytes(arguments)
     problems = check_arguments(written.tool, arguments)
     if problems:

@@ -23,9 +23,8 @@ def told(state: OrchestrationState, called: ToolCalled, contents: Contents) -> T
     action = state.actions_by_id[called.action_id]
     if action.status != "confirmed":
         return _failed(called, _why(action))
-    try:
-        result = read_result(called.tool, contents.body(action.receipt_digest))
-    except InterlockError:
+    result = read_result(called.tool, contents.body(action.receipt_digest))
+    if isinstance(result, InterlockError):
         return _failed(called, RESULT_INVALID)
     return ToolAnswered(
         position=called.position,

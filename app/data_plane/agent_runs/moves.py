@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.kernel.facts import AnswerRejected, AnyFact, BudgetRefused, ModelAnswered, ModelAsked, ModelFailed, ProviderHop, ToolAnswered, ToolCalled, ToolFailed
+from app.kernel.facts import (
+    AnswerRejected,
+    AnyFact,
+    BudgetRefused,
+    ModelAnswered,
+    ModelAsked,
+    ModelFailed,
+    ProviderHop,
+    ToolAnswered,
+    ToolCalled,
+    ToolFailed,
+)
 
 SLOW = "slow"
 """The reason of a hop that leaves nobody: a second provider is asked beside the first."""

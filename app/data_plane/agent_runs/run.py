@@ -11,9 +11,9 @@ from app.data_plane.agent_runs.proposals import PARSER, Proposal, Rejection, rea
 from app.data_plane.agent_runs.recordings import read_recording
 from app.data_plane.budgets.reservations import Settlement
 from app.data_plane.contents import Contents
-from app.data_plane.models import ToolCall, Turn
 from app.data_plane.expressions import ExpressionError
-from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded
+from app.data_plane.models import ToolCall, Turn
+from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded, Plan, Work
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import Append, Change, Claim
 from app.kernel.errors import DefectError
@@ -89,6 +89,11 @@ class Run:
     def facts(self) -> tuple[AnyFact, ...]:
         """Those that are not recorded yet."""
         return tuple(self.chain[self.recorded :])
+
+    @property
+    def waits(self) -> bool:
+        """Whether all that is left to do is to wait for what it called for."""
+        return bool(self.effects) and not self.reads
 
     @property
     def calls_made(self) -> int:
@@ -207,6 +212,7 @@ def _take_up_calls(run: Run) -> None:
             run.reads.append(fact)
         elif run.state.is_settled(fact.action_id):
             run.chain.append(effects.told(run.state, fact, run.contents))
+            run.recording_is_urgent = True
         else:
             run.effects.append(calls.proposal_of(run.caller, fact))
 
@@ -300,6 +306,20 @@ def change(run: Run, *, settle_it: bool) -> Change:
         settlements=tuple(run.settlements),
         settle="finish" if settle_it else "keep",
     )
+
+
+def handed_over(run: Run) -> Work:
+    """Its calls as what its orchestration is asked for, and the run put off until that has come to something."""
+    known = dict(run.contents.added)
+    named = {digest for call in run.effects for digest in (call.arguments_digest, call.provenance_digest)}
+    plan = Plan(
+        facts=tuple(run.effects),
+        contents={**known, **{digest: run.contents.body(digest) for digest in named}},
+        run=Append(run.claim.step_id, run.recorded, run.facts),
+        settlements=tuple(run.settlements),
+        settle="wait",
+    )
+    return Work(run.claim.tenant_id, run.claim.orchestration_id, run.claim, lambda _: plan)
 
 
 def was_recorded(run: Run) -> None:

@@ -106,7 +106,9 @@ class World:
         if fate == "crash":
             self.unheard_of = True
             return
-        delivery = Delivery("demo", "target", self.key, "", "", "", "", b"", TIMEOUT, fact.attempt, None)
+        delivery = Delivery(
+            "demo", "target", self.key, "", "", "", "", "", {}, b"", TIMEOUT, fact.attempt, None
+        )
         after = after_receipt(delivery, self.action, self.target, Receipt(fate))
         self.unheard_of = fate == "unknown" or (self.unheard_of and fate != "confirmed")
         self.happen(after.fact)
