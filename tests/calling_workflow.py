@@ -32,9 +32,7 @@ when { context.arguments.subject == "risky" };
 @id("grave") @approval("it is grave") @four_eyes permit (principal, action == Action::"reference.record", resource)
 when { context.arguments.subject == "grave" };
 """
-LOOKUP = ScriptedCall(
-    tool="directory.lookup", arguments={"collection": '"services"', "key": '"octo"'}
-)
+LOOKUP = ScriptedCall(tool="directory.lookup", arguments={"collection": '"services"', "key": '"octo"'})
 
 
 def record(subject: str, verdict: str = "fine") -> ScriptedCall:
@@ -102,9 +100,7 @@ def calling_release(
     return Release(
         template=template,
         agents={"alpha": alpha},
-        providers={
-            "script": ScriptedProvider(kind="scripted", name="script", version=1, rules=tuple(rules))
-        },
+        providers={"script": ScriptedProvider(kind="scripted", name="script", version=1, rules=tuple(rules))},
         policy=Policy(name="calling", version=1, cedar=CEDAR),
         tools={name: shipped_tools()[name] for name in tools},
         gateway="gateway/1",

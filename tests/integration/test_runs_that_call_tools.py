@@ -6,11 +6,7 @@ from app.kernel.facts import (
     ActionAuthorised,
     CallProposed,
     DeliveryConfirmed,
-    ModelAsked,
-    ProposalMade,
     Recorded,
-    ToolAnswered,
-    ToolCalled,
 )
 from interlock.identity import run_id
 from tests.calling_workflow import LOOKUP, calling_release, record
