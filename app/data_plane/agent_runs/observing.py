@@ -89,12 +89,19 @@ def final(runs: Iterable[tuple[Watched, AnyFact]]) -> None:
             _log.log(level, words, **joined, stage=run.stage, agent=run.agent, failure=failure or "")
 
 
-def _record(run: Watched, failure: str | None) -> None:
+def put_off(runs: Iterable[Watched]) -> None:
+    """Tell the runs that wait for what they called for: what they did until now is a span of its own."""
+    for run in runs:
+        if tracing.is_sampled(run.traceparent):
+            _record(run, None, "waiting")
+
+
+def _record(run: Watched, failure: str | None, outcome: str = "proposal") -> None:
     attributes: dict[str, AttributeValue] = {
         naming.GEN_AI_OPERATION: "invoke_agent",
         naming.GEN_AI_AGENT: run.agent,
         naming.STAGE: run.stage,
-        naming.OUTCOME: failure or "proposal",
+        naming.OUTCOME: failure or outcome,
     }
     if run.questions:
         attributes |= _genai(run.questions[-1])
