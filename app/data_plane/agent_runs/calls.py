@@ -6,12 +6,12 @@ Pure, and the same when a record is verified: it sees the run's facts and their 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.data_plane.agent_runs.recordings import read_recording
 from app.data_plane.contents import Contents
-from app.data_plane.gateway.judge import Principal, Question, Spend, Verdict, judge
 from app.data_plane.gateway.hidden import check_hidden
+from app.data_plane.gateway.judge import Principal, Question, Spend, Verdict, judge
 from app.data_plane.gateway.origins import Provenance, as_json
 from app.data_plane.gateway.provenance import Sources, sources_of
 from app.data_plane.models import ToolCall, ToolOffer, ToolResult, Turn
@@ -21,8 +21,8 @@ from app.data_plane.tools import check_arguments
 from app.kernel.errors import DefectError, PermanentError
 from app.kernel.facts import AnyFact, CallProposed, ModelAnswered, ToolAnswered, ToolCalled, ToolFailed
 from app.kernel.release import AgentBundle
-from interlock import strict_json
 from app.kernel.tool_spec import ToolSpec
+from interlock import strict_json
 from interlock.canonical import JsonObject, JsonValue, canonical_bytes, digest_bytes
 from interlock.errors import InvalidInputError
 from interlock.identity import call_action_id
@@ -125,8 +125,8 @@ def open_calls(facts: Iterable[AnyFact]) -> list[ToolCalled]:
     return list(found.values())
 
 
-def proposal_of(caller: Caller, fact: ToolCalled) -> CallProposed:
-    """What was handed over, from the fact that says so."""
+def proposal_of(caller: Caller, fact: ToolCalled, made: int) -> CallProposed:
+    """What was handed over, from the fact that says so, and how many calls the run had made before."""
     return CallProposed(
         action_id=fact.action_id,
         run_id=caller.run_id,
@@ -138,6 +138,7 @@ def proposal_of(caller: Caller, fact: ToolCalled) -> CallProposed:
         target=fact.target,
         arguments_digest=fact.arguments_digest,
         provenance_digest=fact.provenance_digest,
+        made=made,
     )
 
 
@@ -201,7 +202,10 @@ def _judge(caller: Caller, sources: Sources, placed: PlacedCall, made: int, at: 
             decimals(caller.state, written.tool),
         ),
     )
-    return _as_judged(caller, placed, (body, arguments, provenance), verdict, at)
+    judged = _as_judged(caller, placed, (body, arguments, provenance), verdict, at)
+    if judged.fact.verdict != "handed_over":
+        return judged
+    return replace(judged, proposed=proposal_of(caller, judged.fact, made))
 
 
 def _arguments(text: str) -> JsonObject:
@@ -255,5 +259,4 @@ def _as_judged(
         else call_action_id(caller.run_id, placed.position, placed.call, digest),
         started_at=at,
     )
-    proposed = proposal_of(caller, fact) if fact.verdict == "handed_over" else None
-    return Judged(fact, arguments, proposed, {digest: body, provenance_digest: traced})
+    return Judged(fact, arguments, None, {digest: body, provenance_digest: traced})

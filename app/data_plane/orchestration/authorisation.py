@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from app.data_plane.contents import Contents
-from app.data_plane.gateway.judge import Principal, Question, Verdict, judge
 from app.data_plane.gateway.hidden import check_hidden
+from app.data_plane.gateway.judge import Principal, Question, Spend, Verdict, judge
 from app.data_plane.gateway.origins import Provenance, as_json, from_json
 from app.data_plane.gateway.provenance import Sources, sources_of, trace_action
 from app.data_plane.orchestration.state import OrchestrationState
@@ -78,6 +78,7 @@ def authorise_call(state: OrchestrationState, call: CallProposed, contents: Cont
         state.tenant_id,
         arguments,
         provenance,
+        spend=Spend(calls=call.made),
         decimals=decimals(state, call.tool),
     )
     return _as_fact(state, wanted, judge(state.release.policy, question))
@@ -186,9 +187,7 @@ def decimals(state: OrchestrationState, tool: str) -> frozenset[str]:
     if not isinstance(properties, Mapping):
         return frozenset()
     return frozenset(
-        name
-        for name, one in properties.items()
-        if isinstance(one, Mapping) and one.get("type") == "number"
+        name for name, one in properties.items() if isinstance(one, Mapping) and one.get("type") == "number"
     )
 
 
