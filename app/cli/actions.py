@@ -15,7 +15,7 @@ from app.cli.dead_letters import moment
 from app.cli.recording_at_hand import AtHand, recording_at_hand
 from app.cli.runs import InvalidChoiceError
 from app.data_plane.dispatch.settle import UnknownActionError
-from app.data_plane.orchestration.state import ActionStatus
+from app.data_plane.orchestration.action_state import ActionStatus
 from app.data_plane.replay.explain_action import explain_action
 from app.kernel.clock import SystemClock
 

@@ -20,7 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 from app.control_plane.problems import DocumentError, Problem, from_validation
 from app.control_plane.tenants import ReferenceData, Tenant, target_problems
 from app.control_plane.yaml_reader import MAX_BYTES, read_yaml
-from app.kernel.release import AgentBundle, Frozen, Policy, Provider, WorkflowTemplate
+from app.kernel.document import Frozen
+from app.kernel.release import AgentBundle, Policy, Provider, WorkflowTemplate
 from interlock.canonical import JsonValue, canonical_bytes, digest_bytes
 
 Kind = Literal["workflow", "agent", "policy", "provider", "tenant"]

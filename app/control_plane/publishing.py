@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Protocol
 
 from app.control_plane.documents import Document, DocumentKey, Documents
+from app.kernel.document import Frozen
 from app.kernel.errors import ConflictError, NotFoundError, PermanentError
-from app.kernel.release import Channel, Frozen, Release
+from app.kernel.release import Channel, Release
 
 MAX_WORDS = 500
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from app.control_plane.compile import compile_all
 from app.control_plane.documents import read_documents
 from app.control_plane.publishing import Catalogue, Change, PublishedRelease, Routing, find, newest, plan
-from app.kernel.release import Channel, Release, ToolSpec
+from app.kernel.release import Channel, Release
+from app.kernel.tool_spec import ToolSpec
 
 
 @dataclass(frozen=True, slots=True)

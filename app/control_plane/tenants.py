@@ -10,7 +10,8 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, JsonValue
 
 from app.control_plane.target_urls import InvalidTargetUrlError, read_target_url
-from app.kernel.release import Budget, Frozen, Name
+from app.kernel.document import Frozen, Name
+from app.kernel.release import Budget
 
 SecretRef = Annotated[
     str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|secret:[A-Za-z][A-Za-z0-9_-]*)$")

@@ -21,6 +21,44 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolOffer:
+    """A tool that a model may call."""
+
+    name: str
+    description: str
+    schema: JsonObject
+    """JSON Schema of its arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call as a model wrote it: nothing of it was checked."""
+
+    call_id: str
+    """The provider's name for it."""
+    tool: str
+    arguments: str
+    """Exact text, which should be a JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call came to, as the model is told: a result as JSON, or why there is none."""
+
+    call: ToolCall
+    text: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An answer that called tools, and what the calls came to."""
+
+    text: str
+    results: tuple[ToolResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRequest:
     """One question to one model: no retries hide behind it."""
 
@@ -35,6 +73,9 @@ class ModelRequest:
     max_output_tokens: int
     timeout_seconds: float
     correction: Correction | None = None
+    tools: tuple[ToolOffer, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    """The answers before this question that called tools, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +88,7 @@ class ModelAnswer:
     output_tokens: int
     counted: bool = True
     """Whether the provider said what it counted; else the numbers say nothing."""
+    calls: tuple[ToolCall, ...] = ()
 
 
 class ProviderUnavailableError(TransientError):

@@ -15,9 +15,94 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from app.kernel.action_facts import (
+    ActionAuthorised,
+    ActionDenied,
+    ActionSettled,
+    ApprovalDenied,
+    ApprovalExpired,
+    ApprovalGranted,
+    ApprovalRequested,
+    ApprovalSuperseded,
+    CallProposed,
+    DeliveryConfirmed,
+    DeliveryFailed,
+    DeliveryInDoubt,
+    DeliveryProbed,
+    DeliveryRetried,
+    DeliveryStarted,
+)
+from app.kernel.base_fact import BaseFact
 from app.kernel.release import Channel
+from app.kernel.run_facts import (
+    AnswerRejected,
+    BudgetRefused,
+    ModelAnswered,
+    ModelAsked,
+    ModelFailed,
+    ProposalMade,
+    ProviderHop,
+    RunFailed,
+    ToolAnswered,
+    ToolCalled,
+    ToolFailed,
+)
 from interlock.canonical import JsonObject, canonical_bytes
 from interlock.identity import Lane
+
+__all__ = [
+    "TERMINAL",
+    "ActionAuthorised",
+    "ActionDenied",
+    "ActionSettled",
+    "AnswerRejected",
+    "AnyFact",
+    "ApprovalDenied",
+    "ApprovalExpired",
+    "ApprovalGranted",
+    "ApprovalRequested",
+    "ApprovalSuperseded",
+    "BaseFact",
+    "BudgetRefused",
+    "CallProposed",
+    "CancelRequested",
+    "DecisionMade",
+    "DeliveryConfirmed",
+    "DeliveryFailed",
+    "DeliveryInDoubt",
+    "DeliveryProbed",
+    "DeliveryRetried",
+    "DeliveryStarted",
+    "Fact",
+    "ModelAnswered",
+    "ModelAsked",
+    "ModelFailed",
+    "OrchestrationClosed",
+    "OrchestrationResumed",
+    "OrchestrationStarted",
+    "OrchestrationStatus",
+    "ProposalMade",
+    "ProviderHop",
+    "Recorded",
+    "ReviewExpired",
+    "ReviewRequested",
+    "ReviewResolved",
+    "RunFact",
+    "RunFailed",
+    "RunFolded",
+    "SnapshotTaken",
+    "StageDecided",
+    "StageSkipped",
+    "StageStarted",
+    "StepGaveUp",
+    "StepLapsed",
+    "ToolAnswered",
+    "ToolCalled",
+    "ToolFailed",
+    "chain_hash",
+    "decode",
+    "encode",
+]
 
 OrchestrationStatus = Literal[
     "running",
@@ -30,13 +115,6 @@ OrchestrationStatus = Literal[
     "cancelled",
 ]
 TERMINAL: frozenset[str] = frozenset({"completed", "failed", "dead_lettered", "cancelled"})
-
-
-class BaseFact(BaseModel):
-    """What every fact has: a kind, and whether it came from outside."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    outside: ClassVar[bool] = True
 
 
 class OrchestrationStarted(BaseFact):
@@ -79,80 +157,6 @@ class RunFolded(BaseFact):
     """Why there is no proposal, as a stable code (``invalid_answer``, ``provider_unavailable``, ``timed_out``)."""
     chain_length: int
     chain_hash: str
-
-
-class DeliveryStarted(BaseFact):
-    """An attempt at an action is about to be sent; committed before the call."""
-
-    kind: Literal["delivery_started"] = "delivery_started"
-    action_id: str
-    attempt: int
-
-
-class DeliveryConfirmed(BaseFact):
-    """The target took the action."""
-
-    kind: Literal["delivery_confirmed"] = "delivery_confirmed"
-    action_id: str
-    attempt: int
-    http_status: int
-    receipt_digest: str
-    repeated: bool = False
-    """The target says that it had applied this key before."""
-
-
-class DeliveryRetried(BaseFact):
-    """An attempt failed in a way that may pass; the next one is due later."""
-
-    kind: Literal["delivery_retried"] = "delivery_retried"
-    action_id: str
-    attempt: int
-    reason: str
-    ambiguous: bool = Field(default=False, exclude_if=lambda value: not value)
-    """Nobody knows whether the attempt was applied: it may be repeated only while the target keeps its key."""
-
-
-class DeliveryFailed(BaseFact):
-    """The action gave up."""
-
-    kind: Literal["delivery_failed"] = "delivery_failed"
-    action_id: str
-    attempt: int
-    reason: str
-
-
-class DeliveryInDoubt(BaseFact):
-    """The action may or may not have been applied; a probe or a person must tell."""
-
-    kind: Literal["delivery_in_doubt"] = "delivery_in_doubt"
-    action_id: str
-    attempt: int
-    reason: str
-
-
-class DeliveryProbed(BaseFact):
-    """The target was asked what became of an action that is in doubt."""
-
-    kind: Literal["delivery_probed"] = "delivery_probed"
-    action_id: str
-    attempt: int
-    probe: int
-    """Counts the probes of this action from 1."""
-    answer: Literal["applied", "not_applied", "unknown"]
-    reason: str
-    receipt_digest: str
-
-
-class ActionSettled(BaseFact):
-    """A person says what became of an action that was in doubt."""
-
-    kind: Literal["action_settled"] = "action_settled"
-    action_id: str
-    attempt: int
-    """The one that was in doubt."""
-    applied: bool
-    actor: str
-    reason_digest: str
 
 
 class OrchestrationResumed(BaseFact):
@@ -265,36 +269,6 @@ class DecisionMade(BaseFact):
     actions: int
 
 
-class ActionAuthorised(BaseFact):
-    """The policy permits the action; its intent and key are committed before anything is sent."""
-
-    kind: Literal["action_authorised"] = "action_authorised"
-    outside: ClassVar[bool] = False
-    action_id: str
-    name: str
-    position: int
-    tool: str
-    target: str
-    arguments_digest: str
-    idempotency_key: str
-    policies: tuple[str, ...]
-
-
-class ActionDenied(BaseFact):
-    """No policy permits the action, a policy forbids it, or its arguments do not fit the tool."""
-
-    kind: Literal["action_denied"] = "action_denied"
-    outside: ClassVar[bool] = False
-    action_id: str
-    name: str
-    position: int
-    tool: str
-    target: str
-    arguments_digest: str
-    reason: str
-    policies: tuple[str, ...]
-
-
 class OrchestrationClosed(BaseFact):
     """The end: nothing follows it."""
 
@@ -328,119 +302,15 @@ Fact = Annotated[
     | DecisionMade
     | ActionAuthorised
     | ActionDenied
+    | CallProposed
+    | ApprovalRequested
+    | ApprovalGranted
+    | ApprovalDenied
+    | ApprovalExpired
+    | ApprovalSuperseded
     | OrchestrationClosed,
     Field(discriminator="kind"),
 ]
-
-
-class ModelAsked(BaseFact):
-    """A run called a model."""
-
-    kind: Literal["model_asked"] = "model_asked"
-    position: int
-    """Counts the questions of this run from 0."""
-    provider: str
-    model: str
-    prompt_digest: str
-    again: bool = Field(default=False, exclude_if=lambda value: not value)
-    """The one bounded re-ask: it says why the answer before it was no proposal."""
-    hedge: bool = Field(default=False, exclude_if=lambda value: not value)
-    """Asked beside another provider, which had not answered for long."""
-    probe: bool = Field(default=False, exclude_if=lambda value: not value)
-    """The one question that a half-open breaker lets through."""
-
-
-class ModelAnswered(BaseFact):
-    """A recording: the exact answer, kept before anyone interprets it."""
-
-    kind: Literal["model_answered"] = "model_answered"
-    position: int
-    provider: str
-    model: str
-    """The model that answered, as it names itself."""
-    answer_digest: str
-    input_tokens: int
-    output_tokens: int
-    started_at: str
-    duration_ms: int
-    nano_usd: int = Field(default=0, exclude_if=lambda value: not value)
-    """What it cost by the release's price table, in billionths of a US dollar."""
-    presumed: bool = Field(default=False, exclude_if=lambda value: not value)
-    """The provider did not say what it counted: tokens and cost are presumed at their worst."""
-
-
-class ModelFailed(BaseFact):
-    """The provider gave no answer."""
-
-    kind: Literal["model_failed"] = "model_failed"
-    position: int
-    provider: str
-    code: str
-    fate: Literal["transient", "permanent", "defect"]
-    duration_ms: int = Field(default=0, exclude_if=lambda value: not value)
-    tokens: int = Field(default=0, exclude_if=lambda value: not value)
-    """What it cost all the same."""
-    nano_usd: int = Field(default=0, exclude_if=lambda value: not value)
-    presumed: bool = Field(default=False, exclude_if=lambda value: not value)
-    """Nobody knows what the provider counted: the worst case is presumed, so that no budget is overspent."""
-
-
-class BudgetRefused(BaseFact):
-    """The verdict of a budget: the question was not asked, because its worst case would not fit."""
-
-    kind: Literal["budget_refused"] = "budget_refused"
-    provider: str
-    model: str
-    level: Literal["tenant", "orchestration", "run", "call"]
-    unit: Literal["tokens", "nano_usd", "calls", "milliseconds"]
-    limit: int
-    taken: int
-    """Spent, presumed and reserved so far."""
-    asked: int
-    """The worst case of this question."""
-
-
-class AnswerRejected(BaseFact):
-    """An answer was interpreted and is no proposal; the run goes on."""
-
-    kind: Literal["answer_rejected"] = "answer_rejected"
-    position: int
-    """Of the question that it answers."""
-    provider: str
-    path: str
-    reason: str
-    parser: str
-
-
-class ProviderHop(BaseFact):
-    """The run turned from one provider to the next, or to its end when there is none."""
-
-    kind: Literal["provider_hop"] = "provider_hop"
-    left: str
-    to: str
-    """Empty at the end of the chain: the stage's deterministic fallback answers."""
-    reason: str
-    """A stable code: the error's, ``breaker_open``, ``out_of_budget``, ``invalid_answer``, ``slow`` (a hedge)."""
-
-
-class ProposalMade(BaseFact):
-    """The answer was interpreted and fits the stage's schema."""
-
-    kind: Literal["proposal_made"] = "proposal_made"
-    proposal_digest: str
-    parser: str
-    """Name and version of what read the answer, as ``tolerant_json/1``."""
-    repairs: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
-    """What the parser repaired, as stable codes."""
-
-
-class RunFailed(BaseFact):
-    """The run is final without a proposal."""
-
-    kind: Literal["run_failed"] = "run_failed"
-    failure: str
-    detail: str
-    parser: str
 
 
 RunFact = Annotated[
@@ -452,6 +322,9 @@ RunFact = Annotated[
     | ProviderHop
     | ProposalMade
     | RunFailed
+    | ToolCalled
+    | ToolAnswered
+    | ToolFailed
     | StepLapsed,
     Field(discriminator="kind"),
 ]

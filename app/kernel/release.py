@@ -8,50 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
+from app.kernel.document import Expression, Frozen, Name, ToolName, absent, empty
+from app.kernel.tool_spec import AgentTool, Approval, Reads, ToolSpec
 from interlock.canonical import digest
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-ToolName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}\.[a-z][a-z0-9_]{0,40}$")]
-Expression = Annotated[str, Field(min_length=1, max_length=1000)]
-"""A CEL expression over ``event``, ``snapshot`` and ``stages``; its length is capped because CEL has no step limit."""
+GATEWAY = "gateway/1"
+"""Name and version of the rules that judge calls and actions, as releases that are compiled now have them."""
 
 Channel = Literal["stable", "canary", "shadow"]
 
-
-class Frozen(BaseModel):
-    """A document or a part of one: unknown fields are refused, nothing changes after loading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy that forgets what was derived from the original, such as its digest."""
-        copy = super().model_copy(update=update, deep=deep)
-        for derived in set(copy.__dict__) - set(type(self).model_fields):
-            del copy.__dict__[derived]
-        return copy
-
+EventPath = Annotated[str, Field(pattern=r"^event(\.[A-Za-z_][A-Za-z0-9_]*)+$", max_length=200)]
+"""A field of the normalised event, as ``event.repository.full_name``; of a list, every member."""
 
 Usd = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$")]
 """Money in US dollars, as text: a float would not be exact."""
 
 
-def _absent(value: object) -> bool:
-    """Leaves a field that was added to a document out of its digest where it is not used."""
-    return value is None
-
-
 class Budget(Frozen):
     """What may be spent at one level; what is not named is not limited."""
 
-    tokens: int | None = Field(default=None, ge=0, exclude_if=_absent)
+    tokens: int | None = Field(default=None, ge=0, exclude_if=absent)
     """Of prompts and answers together."""
-    usd: Usd | None = Field(default=None, exclude_if=_absent)
-    calls: int | None = Field(default=None, ge=0, exclude_if=_absent)
-    seconds: float | None = Field(default=None, ge=0, exclude_if=_absent)
+    usd: Usd | None = Field(default=None, exclude_if=absent)
+    calls: int | None = Field(default=None, ge=0, exclude_if=absent)
+    seconds: float | None = Field(default=None, ge=0, exclude_if=absent)
     """Wall time of calls, added up."""
 
 
@@ -106,13 +90,13 @@ class Stage(Frozen):
     """Of one run, from its claim on; below the longest step that the broker's visibility timeout allows for (300 s)."""
     fallback: Mapping[str, JsonValue] | None = None
     """The outcome when no proposal is valid: a safe default. Without this and the two below the orchestration fails."""
-    fallback_rule: Mapping[str, Expression] | None = Field(default=None, exclude_if=_absent)
+    fallback_rule: Mapping[str, Expression] | None = Field(default=None, exclude_if=absent)
     """In place of a safe default: the outcome's fields as CEL over ``event``, ``snapshot`` and ``stages``."""
-    fallback_review: Review | None = Field(default=None, exclude_if=_absent)
+    fallback_review: Review | None = Field(default=None, exclude_if=absent)
     """In place of a safe default: a person completes the stage."""
-    run_budget: Budget | None = Field(default=None, exclude_if=_absent)
+    run_budget: Budget | None = Field(default=None, exclude_if=absent)
     """For each run of this stage."""
-    call_budget: Budget | None = Field(default=None, exclude_if=_absent)
+    call_budget: Budget | None = Field(default=None, exclude_if=absent)
     """For each question to a model."""
 
 
@@ -148,6 +132,8 @@ class ActionTemplate(Frozen):
     tool: ToolName
     target: Name
     arguments: Mapping[str, Expression]
+    approval: Approval | None = Field(default=None, exclude_if=absent)
+    """For how long a person is asked, where the policy wants one's consent."""
 
 
 class WorkflowTemplate(Frozen):
@@ -169,8 +155,10 @@ class WorkflowTemplate(Frozen):
     policy: Name
     policy_version: int = Field(ge=1)
     agent_versions: Mapping[Name, int]
-    budget: Budget | None = Field(default=None, exclude_if=_absent)
+    budget: Budget | None = Field(default=None, exclude_if=absent)
     """For each orchestration."""
+    trusted: tuple[EventPath, ...] = Field(default=(), exclude_if=empty)
+    """The event's trusted fields: whoever sends events of these types says them, and no outsider writes them."""
 
     def stage(self, name: str) -> Stage:
         """The stage of that name. Raises KeyError when there is none."""
@@ -196,7 +184,11 @@ class AgentBundle(Frozen):
     max_output_tokens: int = Field(default=1024, ge=1, le=100_000)
     timeout_seconds: float = Field(default=20.0, gt=0, le=270)
     """Of one question to a model."""
-    hedge_after_seconds: float | None = Field(default=None, gt=0, le=270, exclude_if=_absent)
+    tools: tuple[AgentTool, ...] = Field(default=(), exclude_if=empty)
+    """What its models may call, and nothing else."""
+    most_calls: int = Field(default=8, ge=1, le=100, exclude_if=lambda value: value == 8)
+    """Of tools in one run; whoever calls more has to answer without."""
+    hedge_after_seconds: float | None = Field(default=None, gt=0, le=270, exclude_if=absent)
     """When the first provider has not answered for so long, the second is asked beside it; the first answer counts."""
 
 
@@ -204,7 +196,14 @@ class ScriptedFailure(Frozen):
     """A scripted provider that fails as a real one would, for rehearsals."""
 
     code: Literal["provider_unreachable", "provider_timed_out", "provider_busy", "provider_failed"]
-    retry_after_seconds: float | None = Field(default=None, ge=0, exclude_if=_absent)
+    retry_after_seconds: float | None = Field(default=None, ge=0, exclude_if=absent)
+
+
+class ScriptedCall(Frozen):
+    """A scripted call of a tool: arguments as CEL over ``inputs`` and ``results``, or the exact text of a model."""
+
+    tool: str = Field(max_length=200)
+    arguments: Mapping[str, Expression] | str = {}
 
 
 class ScriptedRule(Frozen):
@@ -213,8 +212,12 @@ class ScriptedRule(Frozen):
     agent: Name
     when: Expression | None = None
     answer: Mapping[str, JsonValue] | str = ""
-    failure: ScriptedFailure | None = Field(default=None, exclude_if=_absent)
+    failure: ScriptedFailure | None = Field(default=None, exclude_if=absent)
     """In place of an answer."""
+    calls: tuple[ScriptedCall, ...] = Field(default=(), exclude_if=empty)
+    """In place of an answer, or beside its text: the tools that are called."""
+    turn: int | None = Field(default=None, ge=0, exclude_if=absent)
+    """Only when the run's tools were called so often before; without it whenever ``when`` holds."""
     delay_seconds: float = Field(default=0.0, ge=0, le=600)
 
 
@@ -256,13 +259,13 @@ class OpenAICompatibleProvider(Frozen):
     api_key: str = Field(pattern=r"^(env|file|secret):.+$")
     json_mode: bool = True
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = Field(
-        default=None, exclude_if=_absent
+        default=None, exclude_if=absent
     )
     """Of a reasoning model: it takes no temperature, and ``max_output_tokens`` counts what it thinks as well."""
-    breaker: BreakerPolicy | None = Field(default=None, exclude_if=_absent)
-    price: DocumentedPrice | None = Field(default=None, exclude_if=_absent)
+    breaker: BreakerPolicy | None = Field(default=None, exclude_if=absent)
+    price: DocumentedPrice | None = Field(default=None, exclude_if=absent)
     """In place of genai-prices' one."""
-    price_provider: str | None = Field(default=None, exclude_if=_absent)
+    price_provider: str | None = Field(default=None, exclude_if=absent)
     """Whose price list in genai-prices; without it, any that has the model."""
 
 
@@ -276,11 +279,11 @@ class AnthropicProvider(Frozen):
     base_url: str = "https://api.anthropic.com"
     """An address, or ``env:NAME`` for one that differs between environments."""
     api_key: str = Field(pattern=r"^(env|file|secret):.+$")
-    thinking: Literal["adaptive", "disabled"] | None = Field(default=None, exclude_if=_absent)
+    thinking: Literal["adaptive", "disabled"] | None = Field(default=None, exclude_if=absent)
     """Without it the model's own default; ``max_output_tokens`` counts what it thinks as well."""
-    breaker: BreakerPolicy | None = Field(default=None, exclude_if=_absent)
-    price: DocumentedPrice | None = Field(default=None, exclude_if=_absent)
-    price_provider: str | None = Field(default="anthropic", exclude_if=_absent)
+    breaker: BreakerPolicy | None = Field(default=None, exclude_if=absent)
+    price: DocumentedPrice | None = Field(default=None, exclude_if=absent)
+    price_provider: str | None = Field(default="anthropic", exclude_if=absent)
 
 
 class LocalProvider(Frozen):
@@ -310,16 +313,6 @@ class Policy(Frozen):
     cedar: str = Field(min_length=1, max_length=200_000)
 
 
-class ToolSpec(Frozen):
-    """What a release needs to know of a tool: its contract, never its code."""
-
-    name: ToolName
-    version: int = Field(ge=1)
-    effect: Literal["read", "write", "egress"]
-    input_schema: Mapping[str, JsonValue]
-    output_schema: Mapping[str, JsonValue]
-
-
 class Release(Frozen):
     """Everything that one workflow's orchestrations are decided by. Its digest names it."""
 
@@ -331,6 +324,10 @@ class Release(Frozen):
     tools: Mapping[ToolName, ToolSpec]
     prices: Mapping[Name, Price] = Field(default={}, exclude_if=lambda value: not value)
     """The price table: by provider, for those whose answers cost money."""
+    gateway: str = Field(default="", exclude_if=empty)
+    """Name and version of the rules that judge calls and actions; empty in releases from before there were any."""
+    reads: Mapping[Name, Mapping[str, Reads]] = Field(default={}, exclude_if=empty)
+    """By action and argument: what its expression reads, also by way of the decision's fields."""
 
     @property
     def workflow(self) -> str:

@@ -16,7 +16,8 @@ from app.control_plane.publishing import (
     check_route,
 )
 from app.kernel.clock import Clock, SystemClock
-from app.kernel.release import Channel, Frozen, Release
+from app.kernel.document import Frozen
+from app.kernel.release import Channel, Release
 
 
 class MemoryCatalogue:

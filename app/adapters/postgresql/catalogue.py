@@ -17,7 +17,8 @@ from app.control_plane.publishing import (
     VersionAlreadyPublishedError,
     check_route,
 )
-from app.kernel.release import Channel, Frozen, Release
+from app.kernel.document import Frozen
+from app.kernel.release import Channel, Release
 from interlock.canonical import canonical_bytes
 
 

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from app.adapters.postgresql.database import Database
 from app.data_plane.ports import Subscription
 from app.kernel.errors import PermanentError
-from app.kernel.release import Release, ToolSpec
+from app.kernel.release import Release
+from app.kernel.tool_spec import ToolSpec
 
 
 class ReleaseUnavailableError(PermanentError):

@@ -313,24 +313,24 @@ def _answer_of(answer: ProbeAnswer | BaseException) -> ProbeAnswer:
 
 def _request(origin: Origin, path: str, address: TargetAddress, delivery: Delivery) -> bytes | None:
     """The request's bytes, or None when a value cannot stand in its path or in a header."""
-    tool = _segment(delivery.tool)
-    if tool is None:
+    first, *parts = delivery.path.split("/")
+    if first or not parts or any(_segment(part) != part for part in parts):
         return None
     head = _head(
         "POST",
-        f"{path}/v1/effects/{tool}",
+        f"{path}{delivery.path}",
         origin,
         address,
         {
             "Content-Type": "application/json",
-            "Content-Length": str(len(delivery.arguments)),
-            "Idempotency-Key": delivery.idempotency_key,
+            "Content-Length": str(len(delivery.body)),
+            **delivery.headers,
             "Interlock-Tenant": delivery.tenant_id,
             "Interlock-Orchestration": delivery.orchestration_id,
             **({"traceparent": delivery.traceparent} if delivery.traceparent is not None else {}),
         },
     )
-    return head + delivery.arguments if head is not None else None
+    return head + delivery.body if head is not None else None
 
 
 def _question(origin: Origin, path: str, address: TargetAddress, probe: Probe) -> bytes | None:

@@ -8,15 +8,8 @@ from dataclasses import dataclass, field
 import orjson
 
 from app.data_plane.dispatch.doubts import can_be_asked
-from app.data_plane.orchestration.state import (
-    MOST_PROBES,
-    ActionState,
-    ActionStatus,
-    OrchestrationState,
-    StageState,
-    fold,
-    initial,
-)
+from app.data_plane.orchestration.action_state import ActionState, ActionStatus
+from app.data_plane.orchestration.state import MOST_PROBES, OrchestrationState, StageState, fold, initial
 from app.data_plane.projections import ActionRow, read_model
 from app.data_plane.replay.narrate import WHO_ANSWERED, tell
 from app.data_plane.replay.narrate_run import tell_run, total

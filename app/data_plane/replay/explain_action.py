@@ -8,13 +8,8 @@ from datetime import datetime, timedelta
 
 from app.data_plane.dispatch.attempts import first_sent_at
 from app.data_plane.dispatch.doubts import can_be_asked
-from app.data_plane.orchestration.state import (
-    MOST_PROBES,
-    ActionState,
-    OrchestrationState,
-    fold,
-    initial,
-)
+from app.data_plane.orchestration.action_state import ActionState
+from app.data_plane.orchestration.state import MOST_PROBES, OrchestrationState, fold, initial
 from app.data_plane.replay.narrate import tell
 from app.data_plane.replay.record import Record, read_chain
 from app.kernel.clock import to_text
@@ -125,7 +120,11 @@ def _means(state: OrchestrationState, action: ActionState) -> str:
                 else "permitted, and stays undelivered"
             )
         case "denied":
+            if isinstance(action.proposed, ActionDenied) and action.proposed.was_asked:
+                return "people were asked, and did not consent; nothing was sent"
             return "the policy denied it; nothing was sent"
+        case "awaiting_approval":
+            return "the policy permits it with a person's consent, which it waits for; nothing was sent"
         case "sending":
             return "on its way: an attempt was begun, and its answer is not recorded"
         case "confirmed":
@@ -194,6 +193,8 @@ def _can_be_done(state: OrchestrationState, action: ActionState) -> tuple[str, .
     key = action.proposed.action_id
     again = f"It is sent again, with the same key, by `{resume}` (or `python -m app dead-letters replay`)."
     match action.status:
+        case "awaiting_approval":
+            return (f"Read what would happen, and answer: `python -m app approvals show {key}`.",)
         case "in_doubt":
             lines = []
             if state.cancelled_by is not None:

@@ -14,8 +14,9 @@ from typing import Literal
 
 from app.data_plane.dispatch.attempts import first_sent_at, why_not_again
 from app.data_plane.dispatch.doubts import can_be_asked
+from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.orchestration.recorder import Loaded
-from app.data_plane.orchestration.state import ActionState, OrchestrationState
+from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import History
 from app.data_plane.projections import ActionRow, read_model
 from app.data_plane.replay.judging import (

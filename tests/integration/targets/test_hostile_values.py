@@ -36,7 +36,7 @@ UNFIT = [
 HEADERS: dict[str, Callable[[str], Delivery]] = {
     "tenant": lambda value: replace(DELIVERY, tenant_id=value),
     "orchestration": lambda value: replace(DELIVERY, orchestration_id=value),
-    "key": lambda value: replace(DELIVERY, idempotency_key=value),
+    "key": lambda value: replace(DELIVERY, headers={"Idempotency-Key": value}),
     "traceparent": lambda value: replace(DELIVERY, traceparent=value),
 }
 
@@ -87,7 +87,7 @@ def test_a_secret_that_cannot_stand_in_a_header_is_refused_and_told_nowhere(valu
 def test_a_tool_or_key_that_cannot_be_a_part_of_a_path_is_refused(value: str) -> None:
     """A server drops an empty part and goes up a folder for two dots: the effect would be another one."""
     receipt, answer, server = deliver_and_probe(
-        replace(DELIVERY, tool=value), replace(PROBE, idempotency_key=value)
+        replace(DELIVERY, path=f"/v1/effects/{value}"), replace(PROBE, idempotency_key=value)
     )
     assert receipt == Receipt("refused", reason="invalid_header")
     assert answer == ProbeAnswer("unknown", reason="invalid_header")
@@ -109,12 +109,14 @@ def test_a_tool_or_key_that_cannot_be_a_part_of_a_path_is_refused(value: str) ->
         ("嘊嘍", "%E5%98%8A%E5%98%8D"),
     ],
 )
-def test_a_tool_or_key_is_one_part_of_the_path_whatever_is_in_it(value: str, shown: str) -> None:
-    _, _, server = deliver_and_probe(replace(DELIVERY, tool=value), replace(PROBE, idempotency_key=value))
-    assert [head.split("\r\n")[0] for head in server.heads] == [
-        f"POST /v1/effects/{shown} HTTP/1.1",
-        f"GET /v1/keys/{shown} HTTP/1.1",
-    ]
+def test_a_key_is_one_part_of_a_path_and_a_tools_path_is_a_plain_one_whatever_is_in_them(
+    value: str, shown: str
+) -> None:
+    receipt, _, server = deliver_and_probe(
+        replace(DELIVERY, path=f"/v1/effects/{value}"), replace(PROBE, idempotency_key=value)
+    )
+    assert receipt == Receipt("refused", reason="invalid_header")
+    assert [head.split("\r\n")[0] for head in server.heads] == [f"GET /v1/keys/{shown} HTTP/1.1"]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_a_probes_path_that_cannot_stand_in_a_request_line_is_refused(path: str)
     [b"", b"0\r\n\r\nPOST /v1/effects/other HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n\r\n", bytes(range(256))],
 )
 def test_arguments_are_the_body_to_their_last_byte_and_no_request_of_their_own(arguments: bytes) -> None:
-    receipt, _, server = deliver_and_probe(replace(DELIVERY, arguments=arguments), PROBE)
+    receipt, _, server = deliver_and_probe(replace(DELIVERY, body=arguments), PROBE)
     assert receipt.outcome == "confirmed"
     assert server.bodies == [arguments, b""]
     assert f"\r\nContent-Length: {len(arguments)}\r\n" in server.heads[0]
@@ -155,7 +157,11 @@ def test_one_unfit_value_refuses_its_own_delivery_and_no_other_of_the_batch() ->
     async def run() -> tuple[list[Receipt], int]:
         async with scripted_server(CREATED) as server:
             targets = HttpTargets(OneAddress(TargetAddress(server.url, networks=LOCAL)))
-            batch = [DELIVERY, *(replace(DELIVERY, tool=value) for value in ("..", "a\ud800")), DELIVERY]
+            batch = [
+                DELIVERY,
+                *(replace(DELIVERY, path=f"/v1/effects/{value}") for value in ("..", "a\ud800")),
+                DELIVERY,
+            ]
             receipts = await targets.deliver(batch)
             await targets.close()
             return receipts, len(server.heads)

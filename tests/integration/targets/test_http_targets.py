@@ -52,7 +52,7 @@ def test_the_target_sees_the_key_the_correlation_keys_and_the_arguments_as_they_
     assert headers["traceparent"] == DELIVERY.traceparent
     assert headers["Authorization"] == "Bearer s3cret"
     assert headers["Host"] == f"127.0.0.1:{server.port}"
-    assert server.bodies == [DELIVERY.arguments]
+    assert server.bodies == [DELIVERY.body]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_batch_is_sent_at_once_and_answered_in_order_over_at_most_the_permitte
 
         async with scripted_server(answer) as server:
             targets = targets_at(server.url, concurrency=3)
-            batch = [replace(DELIVERY, arguments=b"%d" % number) for number in range(12)]
+            batch = [replace(DELIVERY, body=b"%d" % number) for number in range(12)]
             receipts = await targets.deliver(batch)
             await targets.close()
             return receipts, server.connections

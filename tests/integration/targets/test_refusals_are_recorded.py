@@ -67,7 +67,7 @@ def receipt_from(address: TargetAddress, delivery: Delivery = DELIVERY) -> Recei
         ),
         (
             TargetAddress("http://127.0.0.1:9", networks=LOCAL),
-            replace(DELIVERY, tool=".."),
+            replace(DELIVERY, path="/v1/effects/.."),
             "invalid_header",
             "cannot stand",
             "ids",

@@ -1,0 +1,215 @@
+"""The gateway's verdict on a call or an action: Cedar, default deny.
+
+The principal is an agent or the workflow, the action is the tool, the resource is the target; the context holds tenant,
+workflow, arguments, their provenance, what is spent so far and what was asked for.
+
+A statement with ``@approval("why a person is asked")`` counts only together with a person's consent: a ``permit`` with
+it permits nothing without one, and a ``forbid`` with it is lifted by one. ``@four_eyes`` beside it wants two people.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cedarpy
+
+from app.data_plane.gateway.cedar_values import NotCedarError, as_cedar
+from app.data_plane.gateway.origins import Provenance
+from app.data_plane.gateway.slices import Slice, Statement, Wanted, slice_of
+from app.kernel.release import Policy
+from interlock.canonical import JsonObject, JsonValue, NotCanonicalError, canonical_bytes
+
+GATEWAY = "gateway/1"
+"""Name and version of these rules; a release is judged by the ones that it was compiled for."""
+
+MAX_ASKED = 2_000
+"""Words of ``asked`` that a policy sees which does not name the words it looks for."""
+
+_NOBODY = cedarpy.Entities.from_json_str("[]")
+_FAILED = re.compile(r"policy `([^`]{1,100})`")
+_ALL = Wanted(whole=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who wants it: an agent, by its model's call, or the workflow, by its decision."""
+
+    kind: Literal["Agent", "Workflow"]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What the run, or the orchestration, has taken so far."""
+
+    calls: int = 0
+    """Of tools."""
+    nano_usd: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call or action that wants to happen. Its arguments fit the tool already."""
+
+    principal: Principal
+    workflow: str
+    tool: str
+    target: str
+    tenant_id: str
+    arguments: JsonObject
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
+    """The words of what was asked for by a trusted text, in small letters."""
+    spend: Spend = Spend()
+    decimals: frozenset[str] = frozenset()
+    """The arguments that the tool declares as ``number``: policies read them as decimals, also the whole ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether it may happen, by which policies, and if not, why.
+
+    Args:
+        persons: how many must consent, where it needs approval.
+    """
+
+    outcome: Literal["permitted", "denied", "needs_approval"]
+    policies: tuple[str, ...] = ()
+    reason: str = ""
+    persons: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one evaluation said."""
+
+    allowed: bool
+    fired: tuple[Statement, ...]
+    failed: tuple[str, ...]
+
+
+def judge(policy: Policy, question: Question) -> Verdict:
+    """Ask the policy. What it does not permit, or cannot evaluate, is denied; nothing makes it raise.
+
+    First without the permits that want a person's consent: what is permitted so is permitted. Then as it would be with
+    consent: without the forbids that consent lifts, and with those permits. What is permitted only so needs approval.
+
+    An error in any statement denies, also when another permits: Cedar skips a statement that fails, and the one it
+    skipped may be the one that forbids. What it says of the error is not passed on: it may quote an argument.
+    """
+    try:
+        parts = slice_of(policy.cedar, question.tool)
+    except ValueError:
+        return Verdict("denied", (), "the policy is not Cedar")
+    try:
+        request = _request(question, parts.wanted)
+    except NotCedarError as error:
+        return Verdict("denied", (), f"the policy cannot be asked about {error}")
+    except (NotCanonicalError, RecursionError):
+        return Verdict("denied", (), "the policy cannot be asked about what is not JSON")
+    first = _ask(request, parts.plain, parts)
+    if first.allowed or first.failed or parts.consented is None:
+        return _verdict(first)
+    second = _ask(request, parts.consented, parts)
+    if second.failed or not second.allowed:
+        return _verdict(second)
+    return _needs_approval([*first.fired, *second.fired])
+
+
+def _request(question: Question, wanted: Wanted) -> dict[str, object]:
+    """The request as Cedar takes it; of the context only what the policy reads."""
+    # Entities as objects: Cedar would parse a text, which costs ten microseconds and stumbles over line breaks.
+    return {
+        "principal": {"type": question.principal.kind, "id": question.principal.name},
+        "action": {"type": "Action", "id": question.tool},
+        "resource": {"type": "Target", "id": question.target},
+        "context": canonical_bytes(_context(question, wanted)).decode(),
+    }
+
+
+def _context(question: Question, wanted: Wanted) -> dict[str, JsonValue]:
+    if wanted.whole:
+        wanted = Wanted(members={name: Wanted(whole=True) for name in _PARTS})
+    found: dict[str, JsonValue] = {}
+    for name, part in wanted.members.items():
+        if name == "arguments":
+            found[name] = _arguments(question, part)
+        elif name == "provenance":
+            found[name] = _provenance(question.provenance, part)
+        elif name in _PARTS:
+            found[name] = as_cedar(_PARTS[name](question), part)
+    return found
+
+
+_PARTS: Mapping[str, Callable[[Question], JsonValue]] = {
+    "tenant": lambda question: question.tenant_id,
+    "workflow": lambda question: question.workflow,
+    "arguments": lambda question: question.arguments,
+    "provenance": lambda question: {name: one.as_json() for name, one in question.provenance.items()},
+    "asked": lambda question: sorted(question.asked)[:MAX_ASKED],
+    "spend": lambda question: {"calls": question.spend.calls, "nano_usd": question.spend.nano_usd},
+}
+
+
+def _arguments(question: Question, wanted: Wanted) -> JsonValue:
+    if wanted.whole:
+        wanted = Wanted(members=dict.fromkeys(question.arguments, _ALL))
+    return {
+        name: as_cedar(question.arguments[name], part, decimals=name in question.decimals)
+        if part.is_read
+        else True
+        for name, part in wanted.members.items()
+        if question.arguments.get(name) is not None
+    }
+
+
+def _provenance(known: Mapping[str, Provenance], wanted: Wanted) -> JsonValue:
+    """Of what is read alone: most policies ask whether an argument is trusted, and for nothing else."""
+    return as_cedar(
+        {name: one.as_json() for name, one in known.items() if wanted.whole or name in wanted.members}, wanted
+    )
+
+
+def _ask(request: dict[str, object], policies: cedarpy.PolicySet, parts: Slice) -> _Answer:
+    answer = cedarpy.is_authorized(request, policies, _NOBODY)
+    told = answer.diagnostics
+    failed = [_failed(str(error), parts.statements) for error in told.errors]
+    return _Answer(
+        answer.allowed and not failed,
+        tuple(parts.statements[reason] for reason in told.reasons if reason in parts.statements),
+        tuple(sorted(failed)),
+    )
+
+
+def _failed(error: str, statements: Mapping[str, Statement]) -> str:
+    """The statement that could not be evaluated, by its ``@id``; else what could not is the request."""
+    match = _FAILED.search(error)
+    statement = statements.get(match.group(1)) if match else None
+    return statement.name if statement is not None else "the request"
+
+
+def _verdict(answer: _Answer) -> Verdict:
+    names = _names(answer.fired)
+    if answer.failed:
+        return Verdict("denied", names, f"a policy could not be evaluated: {', '.join(answer.failed)}"[:500])
+    if answer.allowed:
+        return Verdict("permitted", names)
+    return Verdict("denied", names, "forbidden by the policy" if names else "no policy permits it")
+
+
+def _needs_approval(fired: Sequence[Statement]) -> Verdict:
+    asking = {statement.name: statement for statement in fired if statement.approval is not None}
+    reasons = dict.fromkeys(asking[name].approval or "" for name in sorted(asking))
+    return Verdict(
+        "needs_approval",
+        tuple(sorted(asking)),
+        "; ".join(reasons)[:500],
+        max((statement.persons for statement in asking.values()), default=1),
+    )
+
+
+def _names(fired: Iterable[Statement]) -> tuple[str, ...]:
+    return tuple(sorted({statement.name for statement in fired}))
