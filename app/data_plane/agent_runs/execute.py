@@ -205,6 +205,7 @@ class Runner:
         """Let the orchestrations judge and deliver what the runs have called for; the runs wait without a worker."""
         if runs:
             await hold(lambda: self._recorder.record([handed_over(run) for run in runs]))
+            observing.put_off(run.watched for run in runs)
 
     async def _record_answers(self, runs: Sequence[Run]) -> list[Run]:
         """Record what was paid for; returns the runs that are still this worker's to interpret."""
