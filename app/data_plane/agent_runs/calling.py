@@ -48,7 +48,7 @@ class ToolCaller:
     async def _call(self, run: Run, called: ToolCalled) -> ToolAnswered | ToolFailed:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        fault_points.reached(FaultPoint.BEFORE_EFFECT, Queue.AGENT_RUNS)
+        fault_points.reached(FaultPoint.BEFORE_TOOL, Queue.AGENT_RUNS)
         try:
             arguments = run.contents.object(called.arguments_digest)
             reading = self._readings.of(run.claim.tenant_id)
@@ -61,6 +61,7 @@ class ToolCaller:
                 fate=error.fate.value,
                 duration_ms=int((loop.time() - started) * 1000),
             )
+        fault_points.reached(FaultPoint.AFTER_TOOL_BEFORE_RECORD, Queue.AGENT_RUNS)
         return ToolAnswered(
             position=called.position,
             call=called.call,
