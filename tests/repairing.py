@@ -189,11 +189,13 @@ class Workshop:
         with psycopg.connect(self.url) as connection:
             connection.execute(
                 "INSERT INTO tenants (tenant_id, version, digest, document) VALUES ('demo', 1, '', '{}')"
+                " ON CONFLICT DO NOTHING"
             )
             for release in releases:
                 body = canonical_bytes(release.model_dump(mode="json"))
                 connection.execute(
-                    "INSERT INTO releases (digest, workflow, body, published_by) VALUES (%s, %s, %s, 'test')",
+                    "INSERT INTO releases (digest, workflow, body, published_by) VALUES (%s, %s, %s, 'test')"
+                    " ON CONFLICT DO NOTHING",
                     [release.digest, release.workflow, body],
                 )
 

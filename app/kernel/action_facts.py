@@ -65,6 +65,8 @@ class CallProposed(BaseFact):
     target: str
     arguments_digest: str
     provenance_digest: str
+    made: int = Field(default=0, exclude_if=lambda value: not value)
+    """How many calls of tools the run had made before."""
 
 
 class ApprovalRequested(BaseFact):

@@ -1,35 +1,39 @@
-"""Runs call tools: a read is made and recorded, a write is an action of the orchestration, and the run waits."""
+"""Runs call tools: what reads is called and recorded; what writes is an action, and its run waits for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 
-from app.data_plane.orchestration.recorder import Loaded, Plan, Recorded, Work
+from app.adapters.postgresql.reading import Reading
+from app.data_plane.replay.explain import decision_of
+from app.data_plane.replay.verify import verify
 from app.kernel.facts import (
     ActionAuthorised,
+    AnswerRejected,
     CallProposed,
     DeliveryConfirmed,
-    DeliveryStarted,
-    StepGaveUp,
+    OrchestrationStarted,
+    Recorded,
+    ToolCalled,
 )
-from app.kernel.facts import Recorded as RecordedFact
-from interlock.canonical import canonical_bytes, digest_bytes
-from interlock.identity import call_action_id, run_id
+from app.kernel.release import Release, ScriptedCall
+from interlock.identity import run_id
 from tests.calling_workflow import LOOKUP, calling_release, record
 from tests.repairing import Workshop, workshop
 
 
-def run_facts(at: Workshop, orchestration: str) -> list[RecordedFact]:
+def run_facts(at: Workshop, orchestration: str) -> list[Recorded]:
     """The facts of the one run's own chain."""
     run = run_id(orchestration, "classify", "alpha")
     return list(at.store.run_chains(["demo"], [run]).get(run) or ())
 
 
-def test_a_run_looks_something_up_writes_and_then_answers(database_url: str) -> None:
+def test_a_run_looks_something_up_writes_and_then_answers(fresh_database: str) -> None:
     release = calling_release([LOOKUP], [record("routine")])
-    with workshop(database_url, release) as at:
+    with workshop(fresh_database, release) as at:
         at.publish(release)
-        subject = at.accept("1")
+        subject = at.accept(release.digest[:16])
         at.carry_on()
         kinds = [one.fact.kind for one in run_facts(at, subject.orchestration_id)]
         assert kinds == [
@@ -55,96 +59,105 @@ def test_a_run_looks_something_up_writes_and_then_answers(database_url: str) -> 
         assert at.targets.sent == {authorised.idempotency_key: 1}
 
 
-def test_a_run_whose_call_is_settled_while_it_is_being_put_off_is_woken_at_once(database_url: str) -> None:
-    """It was begun again while its call was on the way, as when its orchestration goes on after a dead letter."""
-    release = calling_release([record("routine")])
-    with workshop(database_url, release) as at:
-        subject = at.accept("settled while it is put off")
-        at.advancer.advance("advancer")
-        at.run_agents()
-        at.sql("UPDATE work_index SET due_at = clock_timestamp() WHERE queue = 'agent_runs'")
-        recording = at.recorder.record
+def called(at: Workshop, orchestration: str) -> list[ToolCalled]:
+    """The verdicts on the run's calls."""
+    return [one.fact for one in run_facts(at, orchestration) if isinstance(one.fact, ToolCalled)]
 
-        def deliver_first(works: Sequence[Work], known: Mapping[str, Loaded] | None = None) -> list[Recorded]:
-            at.recorder.record = recording  # type: ignore[method-assign]
-            at.deliver()
-            return recording(works, known)
 
-        at.recorder.record = deliver_first  # type: ignore[method-assign]
-        at.run_agents()
+def kinds_of_run(at: Workshop, orchestration: str) -> list[str]:
+    """What happened to the run."""
+    return [one.fact.kind for one in run_facts(at, orchestration)]
 
+
+def difference(at: Workshop, orchestration: str) -> str:
+    """Where the record does not lead to itself; empty when it does."""
+    record = Reading(at.database).views([orchestration])[orchestration].record
+    # The test's events are no envelopes: what was erased is not missed.
+    started = at.facts(orchestration)[0]
+    assert isinstance(started, OrchestrationStarted)
+    kept = {digest: body for digest, body in record.contents.items() if digest != started.raw_digest}
+    return str(verify(replace(record, contents=kept), at.release).difference or "")
+
+
+def level(at: Workshop, orchestration: str) -> object:
+    """The decision's one field."""
+    view = Reading(at.database).views([orchestration])[orchestration]
+    return decision_of(view.record).fields["level"]
+
+
+def run_through(fresh_database: str, release: Release, check: Callable[[Workshop, str], None]) -> None:
+    """One event from its acceptance until nothing is due, and its record verified."""
+    with workshop(fresh_database, release) as at:
+        at.publish(release)
+        key = at.accept(release.digest[:16]).orchestration_id
         at.carry_on()
+        check(at, key)
+        assert difference(at, key) == ""
 
-        assert [fact.kind for fact in at.facts(subject.orchestration_id)][-1] == "orchestration_closed"
-        assert set(at.targets.sent.values()) == {1}
+
+def test_reads_and_effects_of_one_answer_both_come_back(fresh_database: str) -> None:
+    def check(at: Workshop, key: str) -> None:
+        assert [one.verdict for one in called(at, key)] == ["permitted", "handed_over"]
+        assert kinds_of_run(at, key).count("tool_answered") == 2
+        assert sum(at.targets.sent.values()) == 1
+        assert level(at, key) == "low"
+
+    run_through(fresh_database, calling_release([LOOKUP, record("routine")]), check)
 
 
-def test_a_run_that_is_put_off_when_its_orchestration_has_ended_is_not_left_open(database_url: str) -> None:
-    release = calling_release([record("routine")])
-    with workshop(database_url, release) as at:
-        subject = at.accept("ended while it is put off")
-        at.advancer.advance("advancer")
-        recording = at.recorder.record
+def test_the_same_call_twice_is_two_effects_with_two_keys(fresh_database: str) -> None:
+    def check(at: Workshop, key: str) -> None:
+        assert sorted(at.targets.sent.values()) == [1, 1]
 
-        def give_up_first(works: Sequence[Work], known: Mapping[str, Loaded] | None = None) -> list[Recorded]:
-            at.recorder.record = recording  # type: ignore[method-assign]
-            gave_up = StepGaveUp(step_id="another", queue="agent_runs", code="lost_worker", attempts=5)
-            recording([Work("demo", subject.orchestration_id, None, lambda _: Plan((gave_up,)))])
-            return recording(works, known)
+    run_through(fresh_database, calling_release([record("routine"), record("routine")]), check)
 
-        at.recorder.record = give_up_first  # type: ignore[method-assign]
-        at.run_agents()
 
-        at.carry_on()
-
-        run = run_id(subject.orchestration_id, "classify", "alpha")
-        assert at.sql("SELECT finished_at IS NOT NULL FROM work_index WHERE step_id = %s", run) == [(True,)]
+def test_a_call_that_the_policy_denies_has_no_effect_and_the_model_is_told(fresh_database: str) -> None:
+    def check(at: Workshop, key: str) -> None:
+        (fact,) = called(at, key)
+        assert (fact.verdict, fact.reason) == ("denied", "no policy permits it")
         assert not at.targets.sent
+        assert level(at, key) == "low"
+
+    run_through(fresh_database, calling_release([record("forbidden")]), check)
 
 
-def test_what_was_called_for_while_its_orchestration_gave_up_is_judged_when_it_goes_on(
-    database_url: str,
+def test_an_invented_tool_is_refused_in_the_record(fresh_database: str) -> None:
+    def check(at: Workshop, key: str) -> None:
+        (fact,) = called(at, key)
+        assert fact.verdict == "denied"
+        assert fact.reason.startswith("unknown_tool")
+        assert level(at, key) == "low"
+
+    run_through(fresh_database, calling_release([ScriptedCall(tool="shell.run", arguments="{}")]), check)
+
+
+def test_an_answer_with_more_calls_than_are_left_is_no_answer_and_none_of_them_happens(
+    fresh_database: str,
 ) -> None:
-    release = calling_release([record("routine")])
-    with workshop(database_url, release) as at:
-        subject = at.accept("called for in the end")
-        at.advancer.advance("advancer")
-        bodies = [canonical_bytes({"subject": "routine", "verdict": str(number)}) for number in range(2)]
-        first, second = (call_of(subject.orchestration_id, place, body) for place, body in enumerate(bodies))
-        contents = {digest_bytes(body): body for body in (*bodies, b"{}")}
-        what_happened = (
-            first,
-            DeliveryStarted(action_id=first.action_id, attempt=1),
-            StepGaveUp(step_id="another", queue="agent_runs", code="lost_worker", attempts=5),
-            second,
-            DeliveryConfirmed(action_id=first.action_id, attempt=1, http_status=201, receipt_digest=""),
-        )
-        plan = Plan(what_happened, contents)
-        at.recorder.record([Work("demo", subject.orchestration_id, None, lambda _: plan)])
-        assert at.recorder.load(["demo"], [subject.orchestration_id])[
-            subject.orchestration_id
-        ].state.status == ("dead_lettered")
+    def check(at: Workshop, key: str) -> None:
+        assert not called(at, key)
+        assert not at.targets.sent
+        facts = [one.fact for one in run_facts(at, key)]
+        refused = [fact for fact in facts if isinstance(fact, AnswerRejected)]
+        assert {fact.reason for fact in refused} == {"it calls 1000 tools, and 8 calls are left to this run"}
+        assert level(at, key) == "high", "the stage's fallback"
 
-        asked = at.ask(subject)
-        at.replayer.execute("replayer")
-
-        assert at.row(asked).state == "done"
-        authorised = [fact for fact in at.facts(subject.orchestration_id) if fact.kind == "action_authorised"]
-        assert len(authorised) == 2
+    flood = [record("routine")] * 1000
+    run_through(fresh_database, calling_release(flood), check)
 
 
-def call_of(orchestration: str, position: int, body: bytes) -> CallProposed:
-    """A call of the agent's that its run hands over."""
-    run = run_id(orchestration, "classify", "alpha")
-    return CallProposed(
-        action_id=call_action_id(run, position, 0, digest_bytes(body)),
-        run_id=run,
-        stage="classify",
-        agent="alpha",
-        position=position,
-        call=0,
-        tool="reference.record",
-        target="tracker",
-        arguments_digest=digest_bytes(body),
-        provenance_digest=digest_bytes(b"{}"),
-    )
+def test_a_model_that_calls_for_ever_has_to_answer_when_its_calls_are_used_up(fresh_database: str) -> None:
+    def check(at: Workshop, key: str) -> None:
+        assert len(called(at, key)) == 8
+        assert level(at, key) == "low"
+
+    run_through(fresh_database, calling_release(*([LOOKUP] for _ in range(8))), check)
+
+
+def test_a_model_that_goes_on_calling_after_that_is_left_for_the_fallback(fresh_database: str) -> None:
+    def check(at: Workshop, key: str) -> None:
+        assert len(called(at, key)) == 8
+        assert level(at, key) == "high", "the stage's fallback"
+
+    run_through(fresh_database, calling_release(*([LOOKUP] for _ in range(20))), check)

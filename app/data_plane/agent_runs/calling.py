@@ -13,6 +13,7 @@ from app.kernel import fault_points
 from app.kernel.errors import InterlockError
 from app.kernel.facts import ToolAnswered, ToolCalled, ToolFailed
 from app.kernel.fault_points import FaultPoint
+from app.telemetry import tracing
 
 
 class Readings(Protocol):
@@ -47,24 +48,35 @@ class ToolCaller:
 
     async def _call(self, run: Run, called: ToolCalled) -> ToolAnswered | ToolFailed:
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        started, since_ns = loop.time(), tracing.now_ns()
+        result = await self._result(run, called)
+        milliseconds = int((loop.time() - started) * 1000)
+        fact: ToolAnswered | ToolFailed
+        if isinstance(result, InterlockError):
+            fact = ToolFailed(
+                position=called.position,
+                call=called.call,
+                code=result.code,
+                fate=result.fate.value,
+                duration_ms=milliseconds,
+            )
+        else:
+            fact = ToolAnswered(
+                position=called.position,
+                call=called.call,
+                result_digest=run.contents.add_bytes(result),
+                duration_ms=milliseconds,
+            )
+        run.watched.called(since_ns, called.tool, fact)
+        return fact
+
+    async def _result(self, run: Run, called: ToolCalled) -> bytes | InterlockError:
         fault_points.reached(FaultPoint.BEFORE_TOOL, Queue.AGENT_RUNS)
         try:
             arguments = run.contents.object(called.arguments_digest)
             reading = self._readings.of(run.claim.tenant_id)
             result = await call_reading_tool(find(called.tool), arguments, reading)
         except InterlockError as error:
-            return ToolFailed(
-                position=called.position,
-                call=called.call,
-                code=error.code,
-                fate=error.fate.value,
-                duration_ms=int((loop.time() - started) * 1000),
-            )
+            return error
         fault_points.reached(FaultPoint.AFTER_TOOL_BEFORE_RECORD, Queue.AGENT_RUNS)
-        return ToolAnswered(
-            position=called.position,
-            call=called.call,
-            result_digest=run.contents.add_bytes(result),
-            duration_ms=int((loop.time() - started) * 1000),
-        )
+        return result

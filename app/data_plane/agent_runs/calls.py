@@ -6,20 +6,24 @@ Pure, and the same when a record is verified: it sees the run's facts and their 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.data_plane.agent_runs.recordings import read_recording
 from app.data_plane.contents import Contents
+from app.data_plane.gateway.hidden import check_hidden
 from app.data_plane.gateway.judge import Principal, Question, Spend, Verdict, judge
-from app.data_plane.gateway.provenance import Provenance, Sources, as_json
+from app.data_plane.gateway.origins import Provenance, as_json
+from app.data_plane.gateway.provenance import Sources, sources_of
 from app.data_plane.models import ToolCall, ToolOffer, ToolResult, Turn
+from app.data_plane.orchestration.authorisation import decimals, outcomes_before
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.tools import check_arguments
-from app.kernel.errors import PermanentError
+from app.kernel.errors import DefectError, PermanentError
 from app.kernel.facts import AnyFact, CallProposed, ModelAnswered, ToolAnswered, ToolCalled, ToolFailed
 from app.kernel.release import AgentBundle
+from app.kernel.tool_spec import ToolSpec
 from interlock import strict_json
-from interlock.canonical import JsonObject, canonical_bytes, digest_bytes
+from interlock.canonical import JsonObject, JsonValue, canonical_bytes, digest_bytes
 from interlock.errors import InvalidInputError
 from interlock.identity import call_action_id
 
@@ -121,8 +125,8 @@ def open_calls(facts: Iterable[AnyFact]) -> list[ToolCalled]:
     return list(found.values())
 
 
-def proposal_of(caller: Caller, fact: ToolCalled) -> CallProposed:
-    """What was handed over, from the fact that says so."""
+def proposal_of(caller: Caller, fact: ToolCalled, made: int) -> CallProposed:
+    """What was handed over, from the fact that says so, and how many calls the run had made before."""
     return CallProposed(
         action_id=fact.action_id,
         run_id=caller.run_id,
@@ -134,11 +138,33 @@ def proposal_of(caller: Caller, fact: ToolCalled) -> CallProposed:
         target=fact.target,
         arguments_digest=fact.arguments_digest,
         provenance_digest=fact.provenance_digest,
+        made=made,
     )
 
 
 def _sources(caller: Caller, facts: Iterable[AnyFact]) -> Sources:
-    return Sources()
+    """All that the run has seen: the event, the snapshot, what was decided before its stage, and its own results."""
+    state, contents = caller.state, caller.contents
+    if state.started is None or state.snapshot_digest is None:
+        raise DefectError("A run has nothing to call for before its orchestration began.")
+    names: dict[tuple[int, int], str] = {}
+    results: list[tuple[ToolSpec, JsonValue]] = []
+    for fact in facts:
+        if isinstance(fact, ToolCalled):
+            names[fact.position, fact.call] = fact.tool
+        elif isinstance(fact, ToolAnswered):
+            spec = state.release.tools[names[fact.position, fact.call]]
+            results.append((spec, contents.value(fact.result_digest)))
+    return sources_of(
+        state.release,
+        contents.object(state.started.event_digest),
+        contents.object(state.snapshot_digest),
+        {
+            name: contents.object(decided.outcome_digest)
+            for name, decided in outcomes_before(state, caller.stage).items()
+        },
+        results,
+    )
 
 
 def _judge(caller: Caller, sources: Sources, placed: PlacedCall, made: int, at: str) -> Judged:
@@ -157,10 +183,10 @@ def _judge(caller: Caller, sources: Sources, placed: PlacedCall, made: int, at: 
             placed, written.arguments.encode(), Verdict("denied", reason=f"arguments: {error}"), at
         )
     body = canonical_bytes(arguments)
-    problems = check_arguments(written.tool, arguments)
+    provenance = sources.trace(arguments, spec)
+    problems = check_arguments(written.tool, arguments) or check_hidden(spec, arguments, provenance)
     if problems:
         return _refused(placed, body, Verdict("denied", reason=f"arguments: {'; '.join(problems)}"[:500]), at)
-    provenance = sources.trace(arguments)
     verdict = judge(
         caller.state.release.policy,
         Question(
@@ -171,10 +197,15 @@ def _judge(caller: Caller, sources: Sources, placed: PlacedCall, made: int, at: 
             caller.state.tenant_id,
             arguments,
             provenance,
-            spend=Spend(calls=made),
+            sources.asked,
+            Spend(calls=made),
+            decimals(caller.state, written.tool),
         ),
     )
-    return _as_judged(caller, placed, (body, arguments, provenance), verdict, at)
+    judged = _as_judged(caller, placed, (body, arguments, provenance), verdict, at)
+    if judged.fact.verdict != "handed_over":
+        return judged
+    return replace(judged, proposed=proposal_of(caller, judged.fact, made))
 
 
 def _arguments(text: str) -> JsonObject:
@@ -228,5 +259,4 @@ def _as_judged(
         else call_action_id(caller.run_id, placed.position, placed.call, digest),
         started_at=at,
     )
-    proposed = proposal_of(caller, fact) if fact.verdict == "handed_over" else None
-    return Judged(fact, arguments, proposed, {digest: body, provenance_digest: traced})
+    return Judged(fact, arguments, None, {digest: body, provenance_digest: traced})

@@ -210,6 +210,7 @@ class Runner:
             fault_points.reached(FaultPoint.BEFORE_HAND_OVER, Queue.AGENT_RUNS)
             await hold(lambda: self._recorder.record([handed_over(run) for run in runs]))
             fault_points.reached(FaultPoint.AFTER_HAND_OVER, Queue.AGENT_RUNS)
+            observing.put_off(run.watched for run in runs)
 
     async def _record_answers(self, runs: Sequence[Run]) -> list[Run]:
         """Record what was paid for; returns the runs that are still this worker's to interpret."""

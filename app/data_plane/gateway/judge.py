@@ -9,20 +9,28 @@ it permits nothing without one, and a ``forbid`` with it is lifted by one. ``@fo
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal
 
 import cedarpy
 
-from app.data_plane.gateway.provenance import Provenance
+from app.data_plane.gateway.cedar_values import NotCedarError, as_cedar
+from app.data_plane.gateway.origins import Provenance
+from app.data_plane.gateway.slices import Slice, Statement, Wanted, slice_of
 from app.kernel.release import Policy
-from interlock.canonical import JsonObject, JsonValue
+from interlock.canonical import JsonObject, JsonValue, NotCanonicalError, canonical_bytes
 
 GATEWAY = "gateway/1"
 """Name and version of these rules; a release is judged by the ones that it was compiled for."""
+
+MAX_ASKED = 2_000
+"""Words of ``asked`` that a policy sees which does not name the words it looks for."""
+
+_NOBODY = cedarpy.Entities.from_json_str("[]")
+_FAILED = re.compile(r"policy `([^`]{1,100})`")
+_ALL = Wanted(whole=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,8 @@ class Question:
     asked: frozenset[str] = frozenset()
     """The words of what was asked for by a trusted text, in small letters."""
     spend: Spend = Spend()
+    decimals: frozenset[str] = frozenset()
+    """The arguments that the tool declares as ``number``: policies read them as decimals, also the whole ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,43 +82,134 @@ class Verdict:
     persons: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one evaluation said."""
+
+    allowed: bool
+    fired: tuple[Statement, ...]
+    failed: tuple[str, ...]
+
+
 def judge(policy: Policy, question: Question) -> Verdict:
-    """Ask the policy. What it does not permit, or cannot evaluate, is denied.
+    """Ask the policy. What it does not permit, or cannot evaluate, is denied; nothing makes it raise.
 
-    An error in any policy denies, also when another permits: Cedar skips a policy that fails, and the one it
-    skipped may be the one that forbids.
+    First without the permits that want a person's consent: what is permitted so is permitted. Then as it would be with
+    consent: without the forbids that consent lifts, and with those permits. What is permitted only so needs approval.
+
+    An error in any statement denies, also when another permits: Cedar skips a statement that fails, and the one it
+    skipped may be the one that forbids. What it says of the error is not passed on: it may quote an argument.
     """
-    answer = cedarpy.is_authorized(
-        {
-            "principal": f"{question.principal.kind}::{json.dumps(question.principal.name)}",
-            "action": f"Action::{json.dumps(question.tool)}",
-            "resource": f"Target::{json.dumps(question.target)}",
-            "context": {"tenant": question.tenant_id, "arguments": _as_cedar(question.arguments)},
-        },
-        _policy_set(policy.cedar),
-        [],
+    try:
+        parts = slice_of(policy.cedar, question.tool)
+    except ValueError:
+        return Verdict("denied", (), "the policy is not Cedar")
+    try:
+        request = _request(question, parts.wanted)
+    except NotCedarError as error:
+        return Verdict("denied", (), f"the policy cannot be asked about {error}")
+    except (NotCanonicalError, RecursionError):
+        return Verdict("denied", (), "the policy cannot be asked about what is not JSON")
+    first = _ask(request, parts.plain, parts)
+    if first.allowed or first.failed or parts.consented is None:
+        return _verdict(first)
+    second = _ask(request, parts.consented, parts)
+    if second.failed or not second.allowed:
+        return _verdict(second)
+    return _needs_approval([*first.fired, *second.fired])
+
+
+def _request(question: Question, wanted: Wanted) -> dict[str, object]:
+    """The request as Cedar takes it; of the context only what the policy reads."""
+    # Entities as objects: Cedar would parse a text, which costs ten microseconds and stumbles over line breaks.
+    return {
+        "principal": {"type": question.principal.kind, "id": question.principal.name},
+        "action": {"type": "Action", "id": question.tool},
+        "resource": {"type": "Target", "id": question.target},
+        "context": canonical_bytes(_context(question, wanted)).decode(),
+    }
+
+
+def _context(question: Question, wanted: Wanted) -> dict[str, JsonValue]:
+    if wanted.whole:
+        wanted = Wanted(members={name: Wanted(whole=True) for name in _PARTS})
+    found: dict[str, JsonValue] = {}
+    for name, part in wanted.members.items():
+        if name == "arguments":
+            found[name] = _arguments(question, part)
+        elif name == "provenance":
+            found[name] = _provenance(question.provenance, part)
+        elif name in _PARTS:
+            found[name] = as_cedar(_PARTS[name](question), part)
+    return found
+
+
+_PARTS: Mapping[str, Callable[[Question], JsonValue]] = {
+    "tenant": lambda question: question.tenant_id,
+    "workflow": lambda question: question.workflow,
+    "arguments": lambda question: question.arguments,
+    "provenance": lambda question: {name: one.as_json() for name, one in question.provenance.items()},
+    "asked": lambda question: sorted(question.asked)[:MAX_ASKED],
+    "spend": lambda question: {"calls": question.spend.calls, "nano_usd": question.spend.nano_usd},
+}
+
+
+def _arguments(question: Question, wanted: Wanted) -> JsonValue:
+    if wanted.whole:
+        wanted = Wanted(members=dict.fromkeys(question.arguments, _ALL))
+    return {
+        name: as_cedar(question.arguments[name], part, decimals=name in question.decimals)
+        if part.is_read
+        else True
+        for name, part in wanted.members.items()
+        if question.arguments.get(name) is not None
+    }
+
+
+def _provenance(known: Mapping[str, Provenance], wanted: Wanted) -> JsonValue:
+    """Of what is read alone: most policies ask whether an argument is trusted, and for nothing else."""
+    return as_cedar(
+        {name: one.as_json() for name, one in known.items() if wanted.whole or name in wanted.members}, wanted
     )
-    names = answer.diagnostics.id_annotations_by_reason
-    policies = tuple(sorted(str(names.get(reason) or reason) for reason in answer.diagnostics.reasons))
-    errors = "; ".join(str(error) for error in answer.diagnostics.errors)
-    if answer.allowed and not errors:
-        return Verdict("permitted", policies)
-    if errors:
-        return Verdict("denied", policies, f"a policy could not be evaluated: {errors}"[:500])
-    return Verdict("denied", policies, "forbidden by the policy" if policies else "no policy permits it")
 
 
-def _as_cedar(value: JsonValue) -> object:
-    """JSON as Cedar knows it: members that are null are absent, fractions are decimals of four places."""
-    if isinstance(value, float):
-        return {"__extn": {"fn": "decimal", "arg": f"{value:.4f}"}}
-    if isinstance(value, Mapping):
-        return {key: _as_cedar(item) for key, item in value.items() if item is not None}
-    if isinstance(value, (list, tuple)):
-        return [_as_cedar(item) for item in value if item is not None]
-    return value
+def _ask(request: dict[str, object], policies: cedarpy.PolicySet, parts: Slice) -> _Answer:
+    answer = cedarpy.is_authorized(request, policies, _NOBODY)
+    told = answer.diagnostics
+    failed = [_failed(str(error), parts.statements) for error in told.errors]
+    return _Answer(
+        answer.allowed and not failed,
+        tuple(parts.statements[reason] for reason in told.reasons if reason in parts.statements),
+        tuple(sorted(failed)),
+    )
 
 
-@lru_cache(maxsize=256)
-def _policy_set(cedar: str) -> cedarpy.PolicySet:
-    return cedarpy.PolicySet.from_str(cedar)
+def _failed(error: str, statements: Mapping[str, Statement]) -> str:
+    """The statement that could not be evaluated, by its ``@id``; else what could not is the request."""
+    match = _FAILED.search(error)
+    statement = statements.get(match.group(1)) if match else None
+    return statement.name if statement is not None else "the request"
+
+
+def _verdict(answer: _Answer) -> Verdict:
+    names = _names(answer.fired)
+    if answer.failed:
+        return Verdict("denied", names, f"a policy could not be evaluated: {', '.join(answer.failed)}"[:500])
+    if answer.allowed:
+        return Verdict("permitted", names)
+    return Verdict("denied", names, "forbidden by the policy" if names else "no policy permits it")
+
+
+def _needs_approval(fired: Sequence[Statement]) -> Verdict:
+    asking = {statement.name: statement for statement in fired if statement.approval is not None}
+    reasons = dict.fromkeys(asking[name].approval or "" for name in sorted(asking))
+    return Verdict(
+        "needs_approval",
+        tuple(sorted(asking)),
+        "; ".join(reasons)[:500],
+        max((statement.persons for statement in asking.values()), default=1),
+    )
+
+
+def _names(fired: Iterable[Statement]) -> tuple[str, ...]:
+    return tuple(sorted({statement.name for statement in fired}))

@@ -1,121 +1,270 @@
 """Provenance: where each value of an argument came from, as well as it can be told honestly.
 
 What a model wrote is the model's, unless it equals, field by field, a value of trusted origin. A value inside free text
-is that text's; a value that a trusted lookup returned in a structured field is the lookup's.
+is that text's; a value that a trusted lookup returned in a structured field is the lookup's. Only a trusted text, such
+as a person's request, is looked into: a value is of it when it stands there as whole words.
+
+What proves nothing: null, empty texts and empty lists have no origin at all; a boolean that a model wrote is its
+choice, whatever else is true; a text with invisible or bidirectional characters equals nothing. All is capped, and
+what lies beyond a cap is untrusted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from app.data_plane.gateway.addresses import addresses
+from app.data_plane.gateway.asked import words_of
+from app.data_plane.gateway.hidden import hidden
+from app.data_plane.gateway.origins import RANK, TRUSTED, Origin, Provenance, as_json
+from app.data_plane.gateway.schema_leaves import Leaf, SchemaLeaves, leaves_of
+from app.data_plane.gateway.trusted_text import TrustedText
+from app.kernel.release import Release
+from app.kernel.tool_spec import Reads, ToolSpec
 from interlock.canonical import JsonObject, JsonValue
 
+__all__ = ["TRUSTED", "Origin", "Provenance", "Sources", "as_json", "sources_of", "trace_action"]
 
-class Origin(StrEnum):
-    """Where a value is from; the first three are trusted."""
+MAX_LEAVES = 20_000
+"""Values of all sources together; later ones are not taken in."""
+MAX_TRACED = 1_000
+"""Values of one argument; with more it is a model's."""
+MAX_FIELDS = 16
+"""Of one argument's ``fields`` and ``unproven``."""
+MAX_TEXTS = 64
+"""Trusted texts; later ones are not taken in."""
 
-    TEMPLATE = "template"
-    """The release says it."""
-    EVENT = "event"
-    """A trusted field of the event."""
-    LOOKUP = "lookup"
-    """A structured field of a trusted tool's result."""
-    CHOICE = "choice"
-    """A model chose it among values that the release names."""
-    EVENT_TEXT = "event_text"
-    """A field of the event that an outsider may have written."""
-    TOOL_TEXT = "tool_text"
-    """A tool's result, where an outsider may have written it."""
-    MODEL = "model"
-    """A model wrote it."""
-
-
-TRUSTED = frozenset({Origin.TEMPLATE, Origin.EVENT, Origin.LOOKUP})
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Of one argument, with all that is inside it.
-
-    Args:
-        origins: of its values, sorted, each once.
-        fields: the trusted fields that its values equal, as ``event.repository.full_name``.
-        unproven: the addresses (URLs, e-mail addresses, account numbers) in it that no trusted source holds.
-    """
-
-    origins: tuple[Origin, ...]
-    fields: tuple[str, ...] = ()
-    unproven: tuple[str, ...] = ()
-
-    @property
-    def trusted(self) -> bool:
-        """Whether all of it is of trusted origin."""
-        return all(origin in TRUSTED for origin in self.origins)
-
-    def as_json(self) -> JsonObject:
-        """As the payload store keeps it, and as policies read it."""
-        return {
-            "origins": [origin.value for origin in self.origins],
-            "fields": list(self.fields),
-            "unproven": list(self.unproven),
-            "trusted": self.trusted,
-        }
+_ROOTS = {"event": Origin.EVENT_TEXT, "snapshot": Origin.TOOL_TEXT, "stages": Origin.MODEL}
+_Key = str | int | float
+_ANYTHING = SchemaLeaves({})
 
 
 class Sources:
     """All that a run or a decision has seen so far, by where it came from."""
 
     def __init__(self) -> None:
-        self._values: dict[tuple[type, JsonValue], list[tuple[Origin, str]]] = {}
+        self._values: dict[_Key, dict[str, Origin]] = {}
+        self._under: dict[str, set[Origin]] = {}
+        self._texts: list[tuple[Origin, str, TrustedText]] = []
+        self._leaves = 0
+        self._asked: set[str] = set()
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The words of the trusted texts, in small letters, each also without its usual endings."""
+        return frozenset(self._asked)
 
     def add(self, origin: Origin, path: str, value: JsonValue) -> None:
         """Take in a value with all that is inside it: each leaf is compared as a whole."""
-        for place, leaf in _leaves(path, value):
-            self._values.setdefault((type(leaf), leaf), []).append((origin, place))
+        self._take((leaf, origin) for leaf in _ANYTHING.of(value, path))
 
-    def trace(self, arguments: JsonObject) -> dict[str, Provenance]:
-        """Where each argument of a model's call came from."""
-        return {name: self._trace(value) for name, value in arguments.items()}
+    def add_text(self, origin: Origin, path: str, text: str) -> None:
+        """Take in a text of trusted origin, such as a request: what stands in it as whole words is of that origin.
 
-    def _trace(self, value: JsonValue) -> Provenance:
-        origins: set[Origin] = set()
-        fields: set[str] = set()
-        for _, leaf in _leaves("", value):
-            found = [
-                one for one in self._values.get((type(leaf), leaf), []) if one[0] in TRUSTED | {Origin.CHOICE}
-            ]
-            origins |= {found[0][0]} if found else {Origin.MODEL}
-            fields |= {path for _, path in found}
-        return Provenance(tuple(sorted(origins)), tuple(sorted(fields)))
+        Of an untrusted origin it proves nothing, as everything of such an origin.
+        """
+        self._note(path, origin)
+        if origin in TRUSTED and len(self._texts) < MAX_TEXTS:
+            self._texts.append((origin, path, TrustedText(text)))
+            self._asked |= words_of(text)
+
+    def add_event(self, event: JsonObject, trusted: Collection[str]) -> None:
+        """Take in a normalised event; ``trusted`` are paths as ``event.issue.number``, each with all below it."""
+        roots = tuple(trusted)
+        self._take(
+            (leaf, Origin.EVENT if _is_below(leaf.path.replace("[]", ""), roots) else Origin.EVENT_TEXT)
+            for leaf in _ANYTHING.of(event, "event")
+        )
+
+    def add_result(self, spec: ToolSpec, path: str, result: JsonValue) -> None:
+        """Take in a tool's result: structured fields of a trusted tool are trusted, all else is text."""
+        self._take(
+            (leaf, Origin.LOOKUP if spec.trusted and leaf.structured else Origin.TOOL_TEXT)
+            for leaf in leaves_of(spec.output_schema).of(result, path)
+        )
+
+    def add_outcome(self, path: str, proposal: JsonObject, outcome: JsonValue) -> None:
+        """Take in what a stage decided, by the schema of its proposals: named values are choices."""
+        self._take(
+            (leaf, Origin.CHOICE if leaf.choice else Origin.MODEL)
+            for leaf in leaves_of(proposal).of(outcome, path)
+        )
+
+    def trace(self, arguments: JsonObject, spec: ToolSpec | None = None) -> dict[str, Provenance]:
+        """Where each argument of a model's call came from; by ``spec`` what was a choice among named values."""
+        return {
+            name: _Tracing(self, frozenset((Origin.MODEL,))).of(leaves)
+            for name, leaves in _leaves_of(arguments, spec)
+        }
+
+    def origins_under(self, path: str) -> frozenset[Origin]:
+        """All origins of what lies at ``path`` and below; of what is not there, those of the nearest place above it."""
+        while path:
+            if path in self._under:
+                return frozenset(self._under[path])
+            path = path.rpartition(".")[0]
+        return frozenset()
+
+    def known(self, value: JsonValue) -> Mapping[str, Origin]:
+        """Where a value stands in a field of trusted origin or as a choice: origin by path."""
+        if value is None or isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            return {}
+        if isinstance(value, str) and hidden(value, content=True) is not None:
+            return {}
+        found = dict(self._values.get(value, {}))
+        for origin, path, text in self._texts:
+            if text.holds(value) if isinstance(value, str) else text.holds_number(value):
+                found[path] = origin
+        return found
+
+    def _take(self, leaves: Iterable[tuple[Leaf, Origin]]) -> None:
+        for leaf, origin in leaves:
+            self._leaves += 1
+            if self._leaves > MAX_LEAVES or leaf.beyond:
+                self._note(leaf.path, Origin.MODEL)
+                if leaf.beyond:
+                    continue
+                return
+            self._note(leaf.path, origin)
+            value = leaf.value
+            if origin not in TRUSTED and origin is not Origin.CHOICE:
+                continue
+            if isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != "":
+                places = self._values.setdefault(value, {})
+                if len(places) < MAX_FIELDS:
+                    places.setdefault(leaf.path, origin)
+
+    def _note(self, path: str, origin: Origin) -> None:
+        while path:
+            known = self._under.setdefault(path, set())
+            if origin in known:
+                return
+            known.add(origin)
+            path = path[:-2] if path.endswith("[]") else path.rpartition(".")[0]
 
 
-def as_json(provenance: Mapping[str, Provenance]) -> JsonObject:
-    """By argument, as the payload store keeps it."""
-    return {name: one.as_json() for name, one in provenance.items()}
+class _Tracing:
+    """One argument's way from its leaves to its provenance."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        otherwise: frozenset[Origin],
+        literals: Collection[str] = (),
+        chosen: bool = True,
+    ) -> None:
+        self._sources = sources
+        self._otherwise = otherwise
+        self._literals = literals
+        self._chosen = chosen
+        self._origins: set[Origin] = set()
+        self._fields: set[str] = set()
+        self._unproven: dict[str, None] = {}
+
+    def of(self, leaves: Iterator[Leaf]) -> Provenance:
+        """The provenance of an argument with these leaves."""
+        for count, leaf in enumerate(leaves):
+            if count >= MAX_TRACED or leaf.beyond:
+                self._origins.add(Origin.MODEL)
+                break
+            if leaf.value is not None and leaf.value != "":
+                self._add(leaf)
+        return Provenance(
+            tuple(sorted(self._origins)),
+            tuple(sorted(self._fields)[:MAX_FIELDS]),
+            tuple(self._unproven)[:MAX_FIELDS],
+        )
+
+    def _add(self, leaf: Leaf) -> None:
+        known = self._sources.known(leaf.value)
+        places = {path: origin for path, origin in known.items() if origin in TRUSTED}
+        if places:
+            self._origins.add(min(places.values(), key=RANK.__getitem__))
+            self._fields |= places.keys()
+            return
+        if isinstance(leaf.value, str) and leaf.value in self._literals:
+            self._origins.add(Origin.TEMPLATE)
+            return
+        if known or (leaf.choice and self._chosen):
+            self._origins.add(Origin.CHOICE)
+        else:
+            self._origins |= self._otherwise
+        if isinstance(leaf.value, str) and not self._otherwise <= TRUSTED:
+            self._prove(leaf.value)
+
+    def _prove(self, text: str) -> None:
+        for address in addresses(text):
+            if len(self._unproven) >= MAX_FIELDS:
+                return
+            if not any(origin in TRUSTED for origin in self._sources.known(address).values()):
+                self._unproven[address[:200]] = None
 
 
-def from_json(held: JsonObject) -> dict[str, Provenance]:
-    """By argument, from what the payload store keeps."""
-    return {name: _one(value) for name, value in held.items() if isinstance(value, Mapping)}
+def sources_of(
+    release: Release,
+    event: JsonObject,
+    snapshot: JsonObject,
+    outcomes: Mapping[str, JsonObject | None],
+    results: Sequence[tuple[ToolSpec, JsonValue]] = (),
+    texts: Sequence[tuple[Origin, str, str]] = (),
+) -> Sources:
+    """All that a run, or a decision, of ``release`` has seen.
+
+    Args:
+        snapshot: the lookups' results by their names.
+        outcomes: the outcome of each earlier stage, None for one that was skipped.
+        results: of the run's own calls so far, each with its tool.
+        texts: trusted texts, each with its origin and a path to name it by.
+    """
+    sources = Sources()
+    sources.add_event(event, release.template.trusted)
+    for lookup in release.template.lookups:
+        if lookup.name in snapshot and lookup.tool in release.tools:
+            sources.add_result(release.tools[lookup.tool], f"snapshot.{lookup.name}", snapshot[lookup.name])
+    for name, outcome in outcomes.items():
+        if outcome is not None:
+            sources.add_outcome(f"stages.{name}", release.template.stage(name).proposal, outcome)
+    for spec, result in results:
+        sources.add_result(spec, f"results.{spec.name}", result)
+    for origin, path, text in texts:
+        sources.add_text(origin, path, text)
+    return sources
 
 
-def _one(held: JsonObject) -> Provenance:
-    origins = tuple(Origin(str(name)) for name in _texts(held.get("origins")))
-    return Provenance(origins, _texts(held.get("fields")), _texts(held.get("unproven")))
+def trace_action(
+    release: Release, action: str, arguments: JsonObject, sources: Sources
+) -> dict[str, Provenance]:
+    """Where each argument of a decision's action came from, by what its expression reads.
+
+    A value that equals a trusted one is of its origin, one that equals a text of the expression is the template's;
+    any other is of all the origins that the expression reads, and the template's when it reads nothing. An argument
+    that the release says nothing of is a model's.
+    """
+    reads = release.reads.get(action, {})
+    found: dict[str, Provenance] = {}
+    for name, leaves in _leaves_of(arguments, None):
+        read = reads.get(name)
+        otherwise = frozenset((Origin.MODEL,)) if read is None else _origins_of(read, sources)
+        literals = frozenset(read.literals) if read is not None else frozenset()
+        found[name] = _Tracing(sources, otherwise, literals, chosen=False).of(leaves)
+    return found
 
 
-def _texts(value: JsonValue) -> tuple[str, ...]:
-    return tuple(str(item) for item in value) if isinstance(value, (list, tuple)) else ()
+def _origins_of(reads: Reads, sources: Sources) -> frozenset[Origin]:
+    found: set[Origin] = set()
+    for path in reads.paths:
+        found |= sources.origins_under(path) or {_ROOTS.get(path.split(".", 1)[0], Origin.MODEL)}
+    return frozenset(found) or frozenset((Origin.TEMPLATE,))
 
 
-def _leaves(path: str, value: JsonValue) -> Iterable[tuple[str, JsonValue]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _leaves(f"{path}.{name}", item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _leaves(f"{path}[]", item)
+def _leaves_of(arguments: JsonObject, spec: ToolSpec | None) -> Iterator[tuple[str, Iterator[Leaf]]]:
+    if spec is None:
+        walker = SchemaLeaves({"properties": {name: {} for name in arguments}})
     else:
-        yield path, value
+        walker = leaves_of(spec.input_schema)
+    for name, value in arguments.items():
+        yield name, walker.of_member(name, value)
+
+
+def _is_below(path: str, roots: tuple[str, ...]) -> bool:
+    return any(path == root or path.startswith(f"{root}.") for root in roots)

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from app.data_plane.contents import Contents
-from app.data_plane.gateway.judge import Principal, Question, Verdict, judge
-from app.data_plane.gateway.provenance import Provenance, from_json
+from app.data_plane.gateway.hidden import check_hidden
+from app.data_plane.gateway.judge import Principal, Question, Spend, Verdict, judge
+from app.data_plane.gateway.origins import Provenance, as_json, from_json
+from app.data_plane.gateway.provenance import Sources, sources_of, trace_action
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.tools import check_arguments
 from app.kernel.errors import DefectError
-from app.kernel.facts import ActionAuthorised, ActionDenied, ApprovalRequested, CallProposed
+from app.kernel.facts import ActionAuthorised, ActionDenied, ApprovalRequested, CallProposed, StageDecided
 from app.kernel.tool_spec import Approval
 from interlock.canonical import JsonObject, JsonValue, digest
 from interlock.identity import action_id, idempotency_key
@@ -64,10 +66,10 @@ def authorise_call(state: OrchestrationState, call: CallProposed, contents: Cont
     if call.tool not in offered or (offered[call.tool].target or "") != call.target:
         return _denied(wanted, Verdict("denied", reason="the agent may not call this tool"))
     arguments = contents.object(call.arguments_digest)
-    problems = check_arguments(call.tool, arguments)
+    provenance = from_json(contents.object(call.provenance_digest))
+    problems = check_arguments(call.tool, arguments) or _hidden(state, call.tool, arguments, provenance)
     if problems:
         return _denied(wanted, Verdict("denied", reason=_misfitting(problems)))
-    provenance = from_json(contents.object(call.provenance_digest))
     question = Question(
         Principal("Agent", call.agent),
         state.release.workflow,
@@ -76,6 +78,8 @@ def authorise_call(state: OrchestrationState, call: CallProposed, contents: Cont
         state.tenant_id,
         arguments,
         provenance,
+        spend=Spend(calls=call.made),
+        decimals=decimals(state, call.tool),
     )
     return _as_fact(state, wanted, judge(state.release.policy, question))
 
@@ -128,7 +132,8 @@ def _authorise_one(
     arguments = _object(action["arguments"])
     arguments_digest = contents.add(arguments)
     template = next((one for one in release.template.actions if one.name == name), None)
-    provenance: dict[str, Provenance] = {}
+    sources = _sources(state, contents) if release.gateway else Sources()
+    provenance = trace_action(release, name, arguments, sources) if release.gateway else {}
     wanted = _Wanted(
         action_id=action_id(state.orchestration_id, name, position),
         name=name,
@@ -136,17 +141,77 @@ def _authorise_one(
         tool=tool,
         target=target,
         arguments_digest=arguments_digest,
-        provenance_digest="",
+        provenance_digest=contents.add(as_json(provenance)) if release.gateway else "",
         run_id="",
         idempotency_key=idempotency_key(state.orchestration_id, "decision", position, arguments_digest),
         expires_seconds=_expires(template.approval if template is not None else None),
     )
-    problems = [str(problem) for problem in _list(action["problems"])] or check_arguments(tool, arguments)
+    problems = (
+        [str(problem) for problem in _list(action["problems"])]
+        or check_arguments(tool, arguments)
+        or (_hidden(state, tool, arguments, provenance) if release.gateway else [])
+    )
     if problems:
         return _denied(wanted, Verdict("denied", reason=_misfitting(problems)))
-    principal = Principal("Workflow", release.workflow)
-    question = Question(principal, release.workflow, tool, target, state.tenant_id, arguments, provenance)
+    question = Question(
+        Principal("Workflow", release.workflow),
+        release.workflow,
+        tool,
+        target,
+        state.tenant_id,
+        arguments,
+        provenance,
+        sources.asked,
+        decimals=decimals(state, tool),
+    )
     return _as_fact(state, wanted, judge(release.policy, question))
+
+
+def outcomes_before(state: OrchestrationState, stage: str) -> dict[str, StageDecided]:
+    """What the stages decided that this one comes after, directly or not: what its agents may have seen."""
+    found: dict[str, StageDecided] = {}
+    left = list(state.release.template.stage(stage).after)
+    while left:
+        name = left.pop()
+        decided = state.stages[name].decided
+        if decided is not None:
+            found[name] = decided
+        left += state.release.template.stage(name).after
+    return found
+
+
+def decimals(state: OrchestrationState, tool: str) -> frozenset[str]:
+    """The tool's arguments that are fractions."""
+    spec = state.release.tools.get(tool)
+    properties = spec.input_schema.get("properties") if spec is not None else None
+    if not isinstance(properties, Mapping):
+        return frozenset()
+    return frozenset(
+        name for name, one in properties.items() if isinstance(one, Mapping) and one.get("type") == "number"
+    )
+
+
+def _sources(state: OrchestrationState, contents: Contents) -> Sources:
+    """All that the decision has seen."""
+    if state.started is None or state.snapshot_digest is None:
+        raise DefectError("There is nothing yet that an action could come from.")
+    outcomes = {
+        name: contents.object(stage.decided.outcome_digest) if stage.decided is not None else None
+        for name, stage in state.stages.items()
+    }
+    return sources_of(
+        state.release,
+        contents.object(state.started.event_digest),
+        contents.object(state.snapshot_digest),
+        outcomes,
+    )
+
+
+def _hidden(
+    state: OrchestrationState, tool: str, arguments: JsonObject, provenance: Mapping[str, Provenance]
+) -> list[str]:
+    spec = state.release.tools.get(tool)
+    return check_hidden(spec, arguments, provenance) if spec is not None else []
 
 
 def _as_fact(state: OrchestrationState, wanted: _Wanted, verdict: Verdict) -> Judged:
