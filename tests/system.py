@@ -107,6 +107,11 @@ class RunningSystem:
         self.redis: redis.Redis = connect(self._servers.redis_url)
         self.services = Services(self._settings, celery_application(self._settings), "interlock_api")
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Of every process of the system; one that a test starts beside them needs it, too."""
+        return self._environment
+
     def __enter__(self) -> Self:
         (self.home / "logs").mkdir(parents=True, exist_ok=True)
         (self.home / "run").mkdir(exist_ok=True)
