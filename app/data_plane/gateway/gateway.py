@@ -25,6 +25,8 @@ from interlock.canonical import JsonObject, JsonValue, NotCanonicalError, canoni
 MAX_ARGUMENTS = 65_536
 """Bytes of a call's arguments as JSON."""
 
+_NOTHING_SPENT = Spend()
+
 
 class UnusablePolicyError(PermanentError):
     """The policy is not Cedar. Remedy: let ``cedarpy.validate_policies`` tell where."""
@@ -38,7 +40,10 @@ class Setting:
 
     tenant_id: str = ""
     workflow: str = ""
-    spend: Spend = Spend()
+    spend: Spend = _NOTHING_SPENT
+
+
+ANY_SETTING = Setting()
 
 
 class Gateway:
@@ -76,7 +81,7 @@ class Gateway:
         arguments: JsonObject | str,
         sources: Sources,
         target: str = "none",
-        setting: Setting = Setting(),  # noqa: B008
+        setting: Setting = ANY_SETTING,
     ) -> Verdict:
         """The verdict on a call. What is not known, not allowed, malformed or not permitted is denied; nothing raises.
 
@@ -95,7 +100,7 @@ class Gateway:
         arguments: JsonObject | str,
         sources: Sources,
         target: str = "none",
-        setting: Setting = Setting(),  # noqa: B008
+        setting: Setting = ANY_SETTING,
     ) -> Question | Verdict:
         """What the policy is asked about a call, with provenance; or why it is denied without being asked."""
         spec = self._tools.get(tool)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from app.data_plane.gateway.schema_views import SchemaViews, View, Views
+from app.data_plane.gateway.schema_views import SchemaViews, View, Views, members
 from interlock.canonical import JsonObject, JsonValue
 
 MAX_DEPTH = 32
@@ -17,6 +17,7 @@ MAX_DEPTH = 32
 MAX_WALKERS = 1_000
 """Schemas that are remembered in their resolved form."""
 
+_QUOTED = re.compile(r"([\"'`])([A-Za-z_][A-Za-z0-9_-]{0,40})\1")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
 
 
@@ -52,6 +53,7 @@ class SchemaLeaves:
     def __init__(self, schema: JsonObject) -> None:
         self._schema = schema
         self._views = SchemaViews(schema)
+        self._words: dict[str, frozenset[str]] = {}
 
     def of(self, value: JsonValue, path: str) -> Iterator[Leaf]:
         """The leaves of ``value``, which stands at ``path``."""
@@ -60,6 +62,15 @@ class SchemaLeaves:
     def of_member(self, name: str, value: JsonValue) -> Iterator[Leaf]:
         """The leaves of one member of an object of this schema."""
         return self._walk(value, name, self._views.member(self._views.root, name), 1)
+
+    def words(self, name: str) -> frozenset[str]:
+        """The words that the description of a member puts in quotes, such as values and names that it may have."""
+        if name not in self._words:
+            part = members(self._schema).get(name)
+            told = part.get("description") if isinstance(part, Mapping) else None
+            found = _QUOTED.findall(told) if isinstance(told, str) else []
+            self._words[name] = frozenset(word for _, word in found)
+        return self._words[name]
 
     def _walk(self, value: JsonValue, path: str, views: Views, depth: int) -> Iterator[Leaf]:
         fitting = [view for view in views if view.fits(value)]

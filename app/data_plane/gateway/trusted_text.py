@@ -13,7 +13,7 @@ from bisect import bisect_right
 from app.data_plane.gateway import addresses
 from app.data_plane.gateway.hidden import hidden
 
-MAX_TEXT = 50_000
+MAX_TEXT = 100_000
 """Characters of a text that count; what stands beyond them is not trusted."""
 MAX_VALUE = 2_000
 """Characters of a value that is looked for; a longer one does not stand in a text."""
@@ -30,7 +30,7 @@ class TrustedText:
     """One trusted text, prepared for being asked."""
 
     def __init__(self, text: str) -> None:
-        self._text = text[:MAX_TEXT]
+        self._text = shortened(text, MAX_TEXT)
         self._spans = list(addresses.spans(self._text))
         self._starts = [start for start, _ in self._spans]
         self._numbers = self._all_numbers()
@@ -98,6 +98,14 @@ class TrustedText:
             if text[beyond] not in _JOINERS:
                 return beyond != at and _is_word(text[beyond])
         return True
+
+
+def shortened(text: str, most: int) -> str:
+    """The whole words among the first characters of a text: half an address would be another address."""
+    if len(text) <= most:
+        return text
+    words = text[: max(most, 0)].rsplit(maxsplit=1)
+    return words[0] if len(words) == 2 else ""
 
 
 def _can_stand(value: str) -> bool:
