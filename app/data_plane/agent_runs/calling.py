@@ -71,10 +71,12 @@ class ToolCaller:
         return fact
 
     async def _result(self, run: Run, called: ToolCalled) -> bytes | InterlockError:
-        fault_points.reached(FaultPoint.BEFORE_EFFECT, Queue.AGENT_RUNS)
+        fault_points.reached(FaultPoint.BEFORE_TOOL, Queue.AGENT_RUNS)
         try:
             arguments = run.contents.object(called.arguments_digest)
             reading = self._readings.of(run.claim.tenant_id)
-            return await call_reading_tool(find(called.tool), arguments, reading)
+            result = await call_reading_tool(find(called.tool), arguments, reading)
         except InterlockError as error:
             return error
+        fault_points.reached(FaultPoint.AFTER_TOOL_BEFORE_RECORD, Queue.AGENT_RUNS)
+        return result

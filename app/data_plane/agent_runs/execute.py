@@ -123,7 +123,10 @@ class Runner:
 
     async def _finish(self, runs: Sequence[Run], room: Room) -> int:
         """Ask for all of them at once and record each as it becomes final; returns how many failed."""
+        told = any(run.recording_is_urgent for run in runs)
         runs = await self._record_answers(runs)
+        if told:
+            fault_points.reached(FaultPoint.AFTER_TOLD, Queue.AGENT_RUNS)
         await self._hand_over([run for run in runs if run.waits])
         asking = {asyncio.create_task(self._go_on(run)) for run in runs if not run.waits}
         failed = 0
@@ -204,7 +207,9 @@ class Runner:
     async def _hand_over(self, runs: Sequence[Run]) -> None:
         """Let the orchestrations judge and deliver what the runs have called for; the runs wait without a worker."""
         if runs:
+            fault_points.reached(FaultPoint.BEFORE_HAND_OVER, Queue.AGENT_RUNS)
             await hold(lambda: self._recorder.record([handed_over(run) for run in runs]))
+            fault_points.reached(FaultPoint.AFTER_HAND_OVER, Queue.AGENT_RUNS)
             observing.put_off(run.watched for run in runs)
 
     async def _record_answers(self, runs: Sequence[Run]) -> list[Run]:

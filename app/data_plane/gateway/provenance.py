@@ -37,6 +37,7 @@ MAX_TEXTS = 64
 _ROOTS = {"event": Origin.EVENT_TEXT, "snapshot": Origin.TOOL_TEXT, "stages": Origin.MODEL}
 _Key = str | int | float
 _ANYTHING = SchemaLeaves({})
+_MODEL = frozenset((Origin.MODEL,))
 
 
 class Sources:
@@ -92,10 +93,20 @@ class Sources:
 
     def trace(self, arguments: JsonObject, spec: ToolSpec | None = None) -> dict[str, Provenance]:
         """Where each argument of a model's call came from; by ``spec`` what was a choice among named values."""
+        walker = _walker(arguments, spec)
         return {
-            name: _Tracing(self, frozenset((Origin.MODEL,))).of(leaves)
-            for name, leaves in _leaves_of(arguments, spec)
+            name: self._plainly(value) or _Tracing(self, _MODEL).of(walker.of_member(name, value))
+            for name, value in arguments.items()
         }
+
+    def _plainly(self, value: JsonValue) -> Provenance | None:
+        """The same as a tracing would say, quickly: of a single value that is trusted."""
+        if isinstance(value, (str, int)) and (known := self.known(value)):
+            trusted = [one for one in known if one[1] in TRUSTED]
+            if len(trusted) == 1:
+                ((path, origin),) = trusted
+                return Provenance((origin,), (path,))
+        return None
 
     def origins_under(self, path: str) -> frozenset[Origin]:
         """All origins of what lies at ``path`` and below; of what is not there, those of the nearest place above it."""
@@ -105,17 +116,18 @@ class Sources:
             path = path.rpartition(".")[0]
         return frozenset()
 
-    def known(self, value: JsonValue) -> Mapping[str, Origin]:
-        """Where a value stands in a field of trusted origin or as a choice: origin by path."""
-        if value is None or isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            return {}
-        if isinstance(value, str) and hidden(value, content=True) is not None:
-            return {}
-        found = dict(self._values.get(value, {}))
-        for origin, path, text in self._texts:
-            if text.holds(value) if isinstance(value, str) else text.holds_number(value):
-                found[path] = origin
-        return found
+    def known(self, value: JsonValue) -> list[tuple[str, Origin]]:
+        """Where a value stands in a field of trusted origin, or as a choice; paths with their origins."""
+        if isinstance(value, str):
+            if hidden(value, content=True) is not None:
+                return []
+            standing = [(path, origin) for origin, path, text in self._texts if text.holds(value)]
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            standing = [(path, origin) for origin, path, text in self._texts if text.holds_number(value)]
+        else:
+            return []
+        places = self._values.get(value)
+        return standing if places is None else [*places.items(), *standing]
 
     def _take(self, leaves: Iterable[tuple[Leaf, Origin]]) -> None:
         for leaf, origin in leaves:
@@ -170,17 +182,21 @@ class _Tracing:
             if leaf.value is not None and leaf.value != "":
                 self._add(leaf)
         return Provenance(
-            tuple(sorted(self._origins)),
-            tuple(sorted(self._fields)[:MAX_FIELDS]),
-            tuple(self._unproven)[:MAX_FIELDS],
+            tuple(sorted(self._origins)) if len(self._origins) > 1 else tuple(self._origins),
+            tuple(sorted(self._fields)[:MAX_FIELDS]) if self._fields else (),
+            tuple(self._unproven)[:MAX_FIELDS] if self._unproven else (),
         )
 
     def _add(self, leaf: Leaf) -> None:
         known = self._sources.known(leaf.value)
-        places = {path: origin for path, origin in known.items() if origin in TRUSTED}
-        if places:
-            self._origins.add(min(places.values(), key=RANK.__getitem__))
-            self._fields |= places.keys()
+        trusted = [(path, origin) for path, origin in known if origin in TRUSTED]
+        if trusted:
+            self._origins.add(
+                trusted[0][1]
+                if len(trusted) == 1
+                else min((origin for _, origin in trusted), key=RANK.__getitem__)
+            )
+            self._fields.update([path for path, _ in trusted])
             return
         if isinstance(leaf.value, str) and leaf.value in self._literals:
             self._origins.add(Origin.TEMPLATE)
@@ -196,7 +212,7 @@ class _Tracing:
         for address in addresses(text):
             if len(self._unproven) >= MAX_FIELDS:
                 return
-            if not any(origin in TRUSTED for origin in self._sources.known(address).values()):
+            if not any(origin in TRUSTED for _, origin in self._sources.known(address)):
                 self._unproven[address[:200]] = None
 
 
@@ -242,11 +258,12 @@ def trace_action(
     """
     reads = release.reads.get(action, {})
     found: dict[str, Provenance] = {}
-    for name, leaves in _leaves_of(arguments, None):
+    walker = _walker(arguments, None)
+    for name, value in arguments.items():
         read = reads.get(name)
-        otherwise = frozenset((Origin.MODEL,)) if read is None else _origins_of(read, sources)
+        otherwise = _MODEL if read is None else _origins_of(read, sources)
         literals = frozenset(read.literals) if read is not None else frozenset()
-        found[name] = _Tracing(sources, otherwise, literals, chosen=False).of(leaves)
+        found[name] = _Tracing(sources, otherwise, literals, chosen=False).of(walker.of_member(name, value))
     return found
 
 
@@ -257,13 +274,10 @@ def _origins_of(reads: Reads, sources: Sources) -> frozenset[Origin]:
     return frozenset(found) or frozenset((Origin.TEMPLATE,))
 
 
-def _leaves_of(arguments: JsonObject, spec: ToolSpec | None) -> Iterator[tuple[str, Iterator[Leaf]]]:
-    if spec is None:
-        walker = SchemaLeaves({"properties": {name: {} for name in arguments}})
-    else:
-        walker = leaves_of(spec.input_schema)
-    for name, value in arguments.items():
-        yield name, walker.of_member(name, value)
+def _walker(arguments: JsonObject, spec: ToolSpec | None) -> SchemaLeaves:
+    if spec is not None:
+        return leaves_of(spec.input_schema)
+    return SchemaLeaves({"properties": {name: {} for name in arguments}})
 
 
 def _is_below(path: str, roots: tuple[str, ...]) -> bool:

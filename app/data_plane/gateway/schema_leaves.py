@@ -6,10 +6,10 @@ What a schema leaves open counts as free text. Where alternatives fit (``anyOf``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from app.data_plane.gateway.schema_views import SchemaViews, Views
+from app.data_plane.gateway.schema_views import SchemaViews, View, Views
 from interlock.canonical import JsonObject, JsonValue
 
 MAX_DEPTH = 32
@@ -25,12 +25,25 @@ class Leaf(NamedTuple):
 
     path: str
     value: JsonValue
-    structured: bool = False
-    """No outsider writes prose here: a number, an enum, a known format, or marked so."""
-    choice: bool = False
-    """One of a few values that the schema names: an enum, a constant, a boolean."""
+    views: Sequence[View] = ()
+    """The ways to read it."""
+    is_name: bool = False
     beyond: bool = False
     """In place of all that lies too deep to be looked at."""
+
+    @property
+    def structured(self) -> bool:
+        """No outsider writes prose here: a number, an enum, a known format, or marked so."""
+        if self.is_name:
+            return bool(self.views) and all(view.is_structured_name(str(self.value)) for view in self.views)
+        return bool(self.views) and all(view.is_structured(self.value) for view in self.views)
+
+    @property
+    def choice(self) -> bool:
+        """One of a few values that the schema names: an enum, a constant, a boolean."""
+        return (
+            bool(self.views) and not self.is_name and all(view.is_choice(self.value) for view in self.views)
+        )
 
 
 class SchemaLeaves:
@@ -51,9 +64,7 @@ class SchemaLeaves:
     def _walk(self, value: JsonValue, path: str, views: Views, depth: int) -> Iterator[Leaf]:
         fitting = [view for view in views if view.fits(value)]
         if not isinstance(value, (Mapping, list, tuple)):
-            structured = bool(fitting) and all(view.is_structured(value) for view in fitting)
-            choice = bool(fitting) and all(view.is_choice(value) for view in fitting)
-            yield Leaf(path, value, structured, choice)
+            yield Leaf(path, value, fitting)
         elif depth >= MAX_DEPTH:
             yield Leaf(path, None, beyond=True)
         elif isinstance(value, Mapping):
@@ -66,8 +77,7 @@ class SchemaLeaves:
     def _object(self, value: JsonObject, path: str, views: Views, depth: int) -> Iterator[Leaf]:
         for name, item in value.items():
             if not any(name in view.properties for view in views):
-                structured = bool(views) and all(view.is_structured_name(name) for view in views)
-                yield Leaf(f"{path}.*", name, structured)
+                yield Leaf(f"{path}.*", name, views, is_name=True)
             yield from self._walk(item, f"{path}.{plain(name)}", self._views.member(views, name), depth + 1)
 
 

@@ -37,11 +37,11 @@ class TrustedText:
 
     def holds(self, value: str) -> bool:
         """Whether ``value`` stands in it as whole words, letter by letter; a single letter proves nothing."""
-        if not 0 < len(value) <= MAX_VALUE or value != value.strip() or not any(map(str.isalnum, value)):
-            return False
-        if (len(value) == 1 and not value.isdigit()) or hidden(value, content=True) is not None:
+        if len(value) > MAX_VALUE:
             return False
         start = self._text.find(value)
+        if start < 0 or not _can_stand(value):
+            return False
         for _ in range(_MOST_PLACES):
             if start < 0:
                 return False
@@ -98,6 +98,12 @@ class TrustedText:
             if text[beyond] not in _JOINERS:
                 return beyond != at and _is_word(text[beyond])
         return True
+
+
+def _can_stand(value: str) -> bool:
+    if value != value.strip() or not any(map(str.isalnum, value)) or hidden(value, content=True) is not None:
+        return False
+    return len(value) > 1 or value.isdigit()
 
 
 def as_number(written: str) -> float | None:

@@ -239,6 +239,9 @@ def needed_contents(state: OrchestrationState) -> set[str]:
     for action in state.actions_by_id.values():
         if action.status in {"authorised", "sending"}:
             digests.add(action.proposed.arguments_digest)
+    # What was called for while the orchestration was about to give up is judged when it goes on.
+    unjudged = [call for key, call in (state.calls or {}).items() if key not in state.actions_by_id]
+    digests |= {digest for call in unjudged for digest in (call.arguments_digest, call.provenance_digest)}
     for stage in state.stages.values():
         if stage.decided is not None:
             digests.add(stage.decided.outcome_digest)
@@ -346,7 +349,7 @@ def _draft(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
         withdraw=(*plan.withdraw, *over(found.state, state)),
         reopen=plan.reopen,
         ends_replay=plan.ends_replay,
-        wake=woken(found.state, state),
+        wake=woken(found.state, state, work.claim.step_id if work.claim and plan.settle == "wait" else ""),
         status=_shown(state),
     )
     history = replace(found.history, head_seq=found.history.head_seq + len(facts))

@@ -44,13 +44,19 @@ def over(before: OrchestrationState, after: OrchestrationState) -> tuple[str, ..
     return (*reviews, *approvals, *(waiting_runs(before) if ended else ()))
 
 
-def woken(before: OrchestrationState, after: OrchestrationState) -> tuple[str, ...]:
-    """The runs that wait for nothing any more: what they called for is settled, the last of it just now."""
+def woken(before: OrchestrationState, after: OrchestrationState, put_off: str = "") -> tuple[str, ...]:
+    """The runs that wait for nothing any more: what they called for is settled, the last of it just now.
+
+    Args:
+        put_off: the run that is put off with this. It is woken at once when what it waits for came while it was held
+            by a worker, or its orchestration ended: nobody would wake it later.
+    """
+    itself = {put_off} if put_off else set()
     if after.closed is not None:
-        return ()
+        return tuple(itself)
     still = set(waiting_runs(after))
     news = {call.run_id for key, call in (after.calls or {}).items() if key not in (before.calls or {})}
-    return tuple(sorted((set(waiting_runs(before)) | news) - still))
+    return tuple(sorted((set(waiting_runs(before)) | news | itself) - still))
 
 
 def waiting_runs(state: OrchestrationState) -> tuple[str, ...]:
