@@ -88,6 +88,7 @@ def error_of(answer: tuple[int, Json]) -> Json:
 
 def route(place: Workshop, release: Release) -> None:
     """The release takes the workflow's events from now on."""
+    place.publish(release)
     place.sql(
         "INSERT INTO channels (workflow, channel, release_digest, changed_by, reason)"
         " VALUES ('calling', 'stable', %s, 'tests', 'tests')",
@@ -172,7 +173,9 @@ def test_of_a_call_it_is_shown_which_agent_made_it_and_after_what(action: str, a
     code, text = say("approvals", "show", action)
     assert code == 0
     assert "alpha (stage classify, whose model proposes this): is under way" in text
-    assert 'called reference.record at tracker with {"subject": "risky", "verdict": "fine"}: handed over' in text
+    assert (
+        'called reference.record at tracker with {"subject": "risky", "verdict": "fine"}: handed over' in text
+    )
 
 
 @pytest.mark.parametrize("release", [CALLED], indirect=True)
@@ -270,7 +273,9 @@ def test_the_second_person_is_told_who_was_first(action: str, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("release", [GRAVE], indirect=True)
-def test_four_eyes_need_two_people(place: Workshop, subject: Subject, action: str, ask: Ask, say: Say) -> None:
+def test_four_eyes_need_two_people(
+    place: Workshop, subject: Subject, action: str, ask: Ask, say: Say
+) -> None:
     code, text = say("approvals", "show", action)
     assert "If you and another person consent" in text
     code, text = say("approvals", "approve", action, *WHY)
@@ -314,7 +319,6 @@ def test_under_another_policy_nobody_can_consent_any_more_and_that_is_recorded(
     place: Workshop, subject: Subject, action: str, ask: Ask, say: Say
 ) -> None:
     changed = another_policy(DECIDED)
-    place.publish(changed)
     route(place, changed)
     assert "Another policy is in force now (calling/2)" in say("approvals", "show", action)[1]
     error = error_of(ask("approvals", "approve", action, *WHY, "--dry-run"))
@@ -327,7 +331,7 @@ def test_under_another_policy_nobody_can_consent_any_more_and_that_is_recorded(
     place.carry_on()
     assert status_of(place, subject) == "completed"
     assert not place.targets.sent
-    code, told = ask("approvals", "show", action)
+    _, told = ask("approvals", "show", action)
     assert (told["state"], "calling/2" in str(told["means"])) == ("superseded", True)
     assert difference(place, subject) == ""
 

@@ -1,4 +1,4 @@
-"""People consent to actions, or do not, over a real database: with workers, an expiry, two people, and other policies."""
+"""People consent to actions, or do not, over a real database: with workers, an expiry, two people, another policy."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from app.data_plane.orchestration.approvals import (
     NotAnApproverError,
     NotAwaitedError,
     SupersededError,
-    UnknownApprovalError,
     UnansweredForError,
+    UnknownApprovalError,
     foresee,
     give,
 )
@@ -187,9 +187,7 @@ def test_neither_an_agent_nor_the_workflow_consents_however_it_is_written(make: 
 
 
 @pytest.mark.parametrize("sender", [{"login": "Otto"}, {"name": "otto"}, {"login": "otto", "kind": "User"}])
-def test_who_sent_the_event_does_not_consent_to_what_comes_of_it(
-    make: Make, sender: dict[str, str]
-) -> None:
+def test_who_sent_the_event_does_not_consent_to_what_comes_of_it(make: Make, sender: dict[str, str]) -> None:
     place, _ = make(DECIDED)
     subject = accept(place, "2", sender=sender)
     (behind,) = people_behind(record_of(place, subject), place.replays)
@@ -230,7 +228,7 @@ def test_under_another_policy_the_approval_is_superseded_and_that_is_recorded(
     make: Make, release: Release
 ) -> None:
     place, subject = make(release)
-    with pytest.raises(SupersededError, match=r"calling/1 .* calling/2"):
+    with pytest.raises(SupersededError, match=r"calling/1 .*calling/2"):
         answer(place, subject, policy=another_policy(release).policy)
     place.carry_on()
     assert kinds(place, subject).count("approval_superseded") == 1

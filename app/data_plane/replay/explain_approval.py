@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from app.data_plane.gateway.slices import slice_of
 from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.orchestration.approvals import (
     SHOWN_OF_A_DIGEST,
@@ -15,7 +16,6 @@ from app.data_plane.orchestration.approvals import (
     awaiting,
 )
 from app.data_plane.orchestration.state import OrchestrationState, fold, initial
-from app.data_plane.replay.asking_policies import why_asked
 from app.data_plane.replay.explain import decision_of, explain
 from app.data_plane.replay.explain_argument import ArgumentTold, content, explain_arguments
 from app.data_plane.replay.explain_calls import AgentTold, explain_agents, spent
@@ -120,7 +120,7 @@ def explain_approval(
         target=asked.target,
         where=where,
         arguments=arguments,
-        why=why_asked(release.policy.cedar, asked.policies),
+        why=_why(release, asked),
         persons=asked.persons,
         missing=max(0, asked.persons - consents) if waits is not None else 0,
         answers=answers,
@@ -147,6 +147,16 @@ def _asked(facts: Sequence[Recorded], action_id: str) -> ApprovalRequested:
         f"Nobody was asked about the action {action_id}.",
         f"`python -m app actions show {action_id}` says what became of it; `approvals list` names those that wait.",
     )
+
+
+def _why(release: Release, asked: ApprovalRequested) -> dict[str, str]:
+    """By the statement that asks: its ``@approval`` text; empty where it is not there any more to be read."""
+    try:
+        statements = slice_of(release.policy.cedar, asked.tool).statements.values()
+    except ValueError:
+        statements = {}.values()
+    told = {one.name: one.approval or "" for one in statements}
+    return {name: told.get(name, "") for name in asked.policies}
 
 
 def _answers(record: Record, own: Sequence[Recorded]) -> list[AnswerTold]:
