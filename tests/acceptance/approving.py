@@ -23,6 +23,7 @@ from app.kernel.facts import (
     AnyFact,
     ApprovalGranted,
     ApprovalRequested,
+    DeliveryInDoubt,
     OrchestrationClosed,
     RunFolded,
 )
@@ -164,6 +165,11 @@ class Became:
         return str(self.of(OrchestrationClosed)[-1].status)
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether nobody knows what became of an attempt."""
+        return bool(self.of(DeliveryInDoubt))
+
+    @property
     def applied(self) -> int:
         """How many times the effect happened."""
         return sum(request["outcome"] == "applied" for request in self.requests)
@@ -241,9 +247,9 @@ class Place:
         """Events with these titles, each accepted and decided up to the action that waits."""
         accepted = self.system.accept(issues(titles))
         keys = [one.orchestration_ids[0] for one in accepted]
-        query = "SELECT count(*) FROM orchestrations WHERE orchestration_id = ANY(%s) AND status = %s"
+        query = "SELECT count(*) FROM actions WHERE orchestration_id = ANY(%s)"
         assert_eventually(
-            lambda: self.system.rows(query, [keys, "awaiting_approval"]) == [(len(keys),)],
+            lambda: self.system.rows(query, [keys]) == [(len(keys),)],
             within=PATIENCE_SECONDS,
             what=f"{len(keys)} actions wait",
         )
@@ -251,11 +257,16 @@ class Place:
 
     def answer(self, *orders: Order) -> list[str]:
         """Let so many people answer at once; what came of each, in order."""
-        for approver, order in zip(self.approvers, orders, strict=False):
-            assert approver.stdin is not None
-            approver.stdin.write(line_of(order))
-            approver.stdin.flush()
+        for number, order in enumerate(orders):
+            self.begin(order, number)
         return [self.answer_of(number) for number, _ in enumerate(orders)]
+
+    def begin(self, order: Order, number: int = 0) -> None:
+        """Tell one of the people to answer, without waiting for it."""
+        approver = self.approvers[number]
+        assert approver.stdin is not None
+        approver.stdin.write(line_of(order))
+        approver.stdin.flush()
 
     def answer_of(self, number: int) -> str:
         """What came of an approver's newest answer; empty when its process died over it."""
@@ -271,13 +282,7 @@ class Place:
     def ends_of(self, waiting: Sequence[Waiting], *, verifies: bool = True) -> list[Became]:
         """What became of them when all has ended; each record verifies."""
         self.system.wait_until_all_ended(within=PATIENCE_SECONDS)
-        received = self._received()
-        became = [
-            Became(one, self.facts(one.orchestration_id), tuple(received.get(one.orchestration_id, ())))
-            for one in waiting
-        ]
-        for one in became:
-            one.assert_only_what_was_approved()
+        became = self.became_of(waiting)
         if verifies:
             assert self.system.verify_all() == {}
         open_steps = (
@@ -287,6 +292,17 @@ class Place:
         assert_eventually(
             lambda: self.system.rows(open_steps, [keys]) == [(0,)], what="no step is left of what has ended"
         )
+        return became
+
+    def became_of(self, waiting: Sequence[Waiting]) -> list[Became]:
+        """What has become of them so far."""
+        received = self._received()
+        became = [
+            Became(one, self.facts(one.orchestration_id), tuple(received.get(one.orchestration_id, ())))
+            for one in waiting
+        ]
+        for one in became:
+            one.assert_only_what_was_approved()
         return became
 
     def crash_at(self, point: FaultPoint, queue: str, trigger: Callable[[], object]) -> Strike:

@@ -180,7 +180,7 @@ class ServiceUnderTest:
     def ask(self, *arguments: str) -> dict[str, Any]:
         """The JSON object that a command prints, also when it exits with 1 because of what it found."""
         done = self._run(*arguments)
-        assert done.returncode in {0, 1} and done.stdout, done.stderr
+        assert done.returncode in {0, 1}, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from app.data_plane.orchestration.approvals import Answer, give
 from app.data_plane.orchestration.recorder import Loaded, Plan, Recorded, Work
 from app.kernel.facts import (
+    ApprovalRequested,
     CallProposed,
     DeliveryConfirmed,
     DeliveryStarted,
+    OrchestrationClosed,
     StepGaveUp,
 )
 from interlock.canonical import canonical_bytes, digest_bytes
@@ -62,6 +65,31 @@ def test_a_run_that_is_put_off_when_its_orchestration_has_ended_is_not_left_open
         run = run_id(subject.orchestration_id, "classify", "alpha")
         assert at.sql("SELECT finished_at IS NOT NULL FROM work_index WHERE step_id = %s", run) == [(True,)]
         assert not at.targets.sent
+
+
+def test_an_orchestration_that_ends_while_its_run_waits_leaves_no_step_and_can_go_on(
+    database_url: str,
+) -> None:
+    release = calling_release([record("risky")])
+    with workshop(database_url, release) as at:
+        key = (subject := at.accept("ended while its run waits")).orchestration_id
+        at.carry_on()
+        gave_up = StepGaveUp(step_id="another", queue="agent_runs", code="lost_worker", attempts=5)
+        at.recorder.record([Work("demo", key, None, lambda _: Plan((gave_up,)))])
+        still_open = "SELECT step_id FROM work_index WHERE orchestration_id = %s AND finished_at IS NULL"
+        assert at.sql(still_open, key) == []
+
+        assert not isinstance(at.ask(subject), Exception)
+        at.replayer.execute("replayer")
+        at.carry_on()
+        (asked,) = [fact for fact in at.facts(key) if isinstance(fact, ApprovalRequested)]
+        give(at.recorder, Answer("demo", key, asked.action_id, True, "ann", "it is right"), at.clock.now)
+        at.carry_on()
+
+        last = at.facts(key)[-1]
+        assert isinstance(last, OrchestrationClosed)
+        assert (last.status, at.targets.sent[asked.idempotency_key]) == ("completed", 1)
+        assert at.sql(still_open, key) == []
 
 
 def test_what_was_called_for_while_its_orchestration_gave_up_is_judged_when_it_goes_on(

@@ -41,7 +41,7 @@ def over(before: OrchestrationState, after: OrchestrationState) -> tuple[str, ..
         for key, action in before.actions_by_id.items()
         if action.awaits_people and (ended or not after.actions_by_id[key].awaits_people)
     )
-    return (*reviews, *approvals, *(waiting_runs(before) if ended else ()))
+    return (*reviews, *approvals, *(_waiting_steps(before) if ended else ()))
 
 
 def woken(before: OrchestrationState, after: OrchestrationState, put_off: str = "") -> tuple[str, ...]:
@@ -63,6 +63,13 @@ def waiting_runs(state: OrchestrationState) -> tuple[str, ...]:
     """The runs that wait for what they called for."""
     waits = (call.run_id for key, call in (state.calls or {}).items() if not state.is_settled(key))
     return tuple(dict.fromkeys(waits))
+
+
+def _waiting_steps(state: OrchestrationState) -> tuple[str, ...]:
+    """The runs that wait for what they called for, and their stages' aggregations, which wait for the runs."""
+    runs = waiting_runs(state)
+    stages = dict.fromkeys(call.stage for call in (state.calls or {}).values() if call.run_id in runs)
+    return (*runs, *(aggregation_id(state.orchestration_id, stage) for stage in stages))
 
 
 def to_go_on(state: OrchestrationState, asked_about: Iterable[str] = ()) -> tuple[NewStep, ...]:

@@ -67,7 +67,7 @@ def change_authorisation(module: ModuleType, bugs: Switches) -> None:
         bugs.met("draw_the_key")
         return f"key_{secrets.token_hex(16)}"
 
-    module.idempotency_key = changed
+    vars(module)["idempotency_key"] = changed
 
 
 def change_run(module: ModuleType, bugs: Switches) -> None:
@@ -80,7 +80,7 @@ def change_run(module: ModuleType, bugs: Switches) -> None:
             return
         take_up(run, facts, answers)
 
-    module._take_up = changed
+    vars(module)["_take_up"] = changed
 
 
 CHANGES: dict[str, Change] = {
