@@ -27,7 +27,7 @@ from app.adapters.postgresql.breakers import PostgresqlBreakers
 from app.adapters.postgresql.budgets import PostgresqlBudgets
 from app.adapters.postgresql.database import Database, Role
 from app.adapters.postgresql.liveness import Liveness
-from app.adapters.postgresql.lookups import PostgresqlLookups
+from app.adapters.postgresql.lookups import PostgresqlLookups, TenantReadings
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.adapters.postgresql.replays import PostgresqlReplays
 from app.adapters.postgresql.store import PostgresqlStore
@@ -45,6 +45,7 @@ from app.adapters.secrets import ReferencedSecrets
 from app.adapters.targets.http import HttpTargets
 from app.adapters.watchdog import Watchdog
 from app.data_plane.agent_runs.asking import Asker
+from app.data_plane.agent_runs.calling import ToolCaller
 from app.data_plane.agent_runs.execute import Runner
 from app.data_plane.agent_runs.purse import Purse
 from app.data_plane.agent_runs.question import Questioner
@@ -59,7 +60,7 @@ from app.data_plane.orchestration.recorder import Recorder
 from app.data_plane.ports import Queue
 from app.data_plane.replay.execute import Replayer
 from app.data_plane.replay.request import ReplayDesk
-from app.data_plane.tools import shipped_tools
+from app.data_plane.tools import load_tools
 from app.kernel.clock import SystemClock
 from app.telemetry.logs import configure_logs
 from config import settings as configuration
@@ -136,7 +137,7 @@ class Services:
         self.watchdog = Watchdog()
         self.liveness = Liveness(settings.effective_database_url)
         self.store = PostgresqlStore(self.database, self.clock, self.watchdog.leased)
-        self.releases = PostgresqlReleases(self.database, shipped_tools())
+        self.releases = PostgresqlReleases(self.database, load_tools(settings.tool_modules))
         self.recorder = Recorder(self.store, self.releases, self.carrier, shortcut=settings.worker_shortcut)
         self.replays = PostgresqlReplays(self.database)
         self.budgets = PostgresqlBudgets(self.database)
@@ -189,7 +190,9 @@ class Services:
                 self.store,
                 self.recorder,
                 Asker(self._questioner()),
+                ToolCaller(TenantReadings(self.database)),
                 self.carrier,
+                self.clock,
                 batch_size=self.settings.batch_size,
                 in_flight=self.settings.agent_runs_in_flight,
             ),

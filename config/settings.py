@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.kernel.errors import PermanentError
 from app.supervisor.run_folder import RunFolder
@@ -44,6 +44,13 @@ def _with_scheme(url: str, allowed: set[str]) -> str:
             f"the URL must begin with {' or '.join(f'{scheme}://' for scheme in sorted(allowed))}"
         )
     return url
+
+
+def _names(value: object) -> object:
+    """``a.b, c`` as the two names."""
+    return (
+        tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+    )
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -79,6 +86,8 @@ class Settings(BaseSettings):
     """How many runs one message to ``agent_runs`` carries at most."""
     agent_runs_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 256
     """How many model calls one process holds at once."""
+    tool_modules: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    """A team's own modules of tools, separated by commas; every process imports them."""
     max_event_bytes: Annotated[int, Field(ge=1_000)] = 1_000_000
     """Bytes of one event, as it came over the wire."""
     trace_sample_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import cast
 
+from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.orchestration.recorder import Plan, Recorder, Work
-from app.data_plane.orchestration.state import ActionState, OrchestrationState
+from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import Carrier, Queue, Releases, StageCanvas, Store
 from app.data_plane.tools import shipped_tools
 from app.kernel.facts import AnyFact, RunFolded, SnapshotTaken

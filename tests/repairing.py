@@ -19,12 +19,13 @@ import psycopg
 from app.adapters.memory.breakers import MemoryBreakers
 from app.adapters.postgresql.budgets import PostgresqlBudgets
 from app.adapters.postgresql.database import Database
-from app.adapters.postgresql.lookups import PostgresqlLookups
+from app.adapters.postgresql.lookups import PostgresqlLookups, TenantReadings
 from app.adapters.postgresql.replays import PostgresqlReplays
 from app.adapters.postgresql.store import PostgresqlStore
 from app.adapters.providers.open import PooledProviders
 from app.adapters.secrets import ReferencedSecrets
 from app.data_plane.agent_runs.asking import Asker
+from app.data_plane.agent_runs.calling import ToolCaller
 from app.data_plane.agent_runs.execute import Runner
 from app.data_plane.agent_runs.purse import Purse
 from app.data_plane.agent_runs.question import Questioner
@@ -166,7 +167,16 @@ class Workshop:
         providers = PooledProviders(ReferencedSecrets({}, Path()))
         purse = Purse(PostgresqlBudgets(worker), NoTenantBudgets())
         asker = Asker(Questioner(providers, MemoryBreakers(), purse, self.clock))
-        self.runner = Runner(self.store, self.recorder, asker, self.carrier, batch_size=64, in_flight=64)
+        self.runner = Runner(
+            self.store,
+            self.recorder,
+            asker,
+            ToolCaller(TenantReadings(worker)),
+            self.carrier,
+            self.clock,
+            batch_size=64,
+            in_flight=64,
+        )
         self.aggregator = Aggregator(self.store, self.recorder, self.carrier, batch_size=64)
 
     def close(self) -> None:
@@ -179,11 +189,13 @@ class Workshop:
         with psycopg.connect(self.url) as connection:
             connection.execute(
                 "INSERT INTO tenants (tenant_id, version, digest, document) VALUES ('demo', 1, '', '{}')"
+                " ON CONFLICT DO NOTHING"
             )
             for release in releases:
                 body = canonical_bytes(release.model_dump(mode="json"))
                 connection.execute(
-                    "INSERT INTO releases (digest, workflow, body, published_by) VALUES (%s, %s, %s, 'test')",
+                    "INSERT INTO releases (digest, workflow, body, published_by) VALUES (%s, %s, %s, 'test')"
+                    " ON CONFLICT DO NOTHING",
                     [release.digest, release.workflow, body],
                 )
 

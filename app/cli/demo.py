@@ -116,7 +116,7 @@ def _run(
                 counts = reading.counts()
                 bars.update(answers, counts)
                 feeding.check()
-                if feeding.done and counts.open_orchestrations == 0:
+                if feeding.done and counts.under_way == 0:
                     _refuse_the_refused(answers)
                     return _result(stage, database, counts, answers)
                 if time.monotonic() > end:

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.reading import Counts, Reading, RunView, Wanted
 from app.adapters.postgresql.releases import PostgresqlReleases
+from app.cli.tools_at_hand import tools_at_hand
 from app.cli.webhook_feed import Answers
 from app.data_plane.replay.explain import StageTold, explain
-from app.data_plane.tools import shipped_tools
 
 SHOWN_DECISIONS = 9
 READ_AT_MOST = 1000
@@ -85,7 +85,7 @@ def read_result(
         sink=sink,
         releases=reading.routed_releases(),
         some=tuple(views[key] for key in chosen),
-        disagreements=_disagreements(PostgresqlReleases(database, shipped_tools()), tuple(views.values())),
+        disagreements=_disagreements(PostgresqlReleases(database, tools_at_hand()), tuple(views.values())),
     )
 
 

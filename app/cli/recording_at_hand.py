@@ -11,9 +11,9 @@ from app.adapters.postgresql.reading import Reading
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.adapters.postgresql.store import PostgresqlStore
 from app.cli.database_at_hand import database_at_hand
+from app.cli.tools_at_hand import tools_at_hand
 from app.data_plane.orchestration.recorder import Recorder
 from app.data_plane.ports import Carrier, Queue, StageCanvas
-from app.data_plane.tools import shipped_tools
 from app.kernel.clock import SystemClock
 
 
@@ -48,7 +48,7 @@ def recording_at_hand(
         carrier: rings the queues of what becomes due; without one the service finds that by itself.
     """
     with database_at_hand(role, size=2) as database:
-        releases = PostgresqlReleases(database, shipped_tools())
+        releases = PostgresqlReleases(database, tools_at_hand())
         store = PostgresqlStore(database, SystemClock())
         recorder = Recorder(store, releases, carrier or SilentCarrier(), shortcut=carrier is not None)
         tenants = (tenant,) if tenant is not None else ()

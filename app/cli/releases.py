@@ -13,12 +13,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from app.control_plane.publishing import Change, PublishedRelease, Routing
 from app.control_plane.release_desk import ReleaseDesk, Report, Request
+from app.control_plane.statements import statements_of
 from app.kernel.clock import to_text
 from app.kernel.release import Release
+from app.kernel.tool_spec import AgentTool
 from config import settings
 
 releases = typer.Typer(help="Publish documents as releases, and see what is published.", no_args_is_help=True)
@@ -125,10 +128,10 @@ def route(
 def _desk() -> Iterator[ReleaseDesk]:
     from app.adapters.postgresql.catalogue import PostgresqlCatalogue
     from app.cli.database_at_hand import database_at_hand
-    from app.data_plane.tools import shipped_tools
+    from app.cli.tools_at_hand import tools_at_hand
 
     with database_at_hand("interlock_control") as database:
-        yield ReleaseDesk(PostgresqlCatalogue(database), shipped_tools())
+        yield ReleaseDesk(PostgresqlCatalogue(database), tools_at_hand())
 
 
 def _row(row: PublishedRelease) -> dict[str, str | int]:
@@ -174,5 +177,20 @@ def _print_release(row: PublishedRelease, release: Release, routings: tuple[Rout
         table.add_row(f"action {action.name}", f"{tool.name}/{tool.version} at {action.target}")
     for provider in release.providers.values():
         table.add_row("provider", f"{provider.name}/{provider.version} ({provider.kind}, {provider.model})")
+    for agent in release.agents.values():
+        if agent.tools:
+            calls = "\n".join(_told_tool(called, release) for called in agent.tools)
+            table.add_row(f"agent {agent.name} calls", calls)
     table.add_row("policy", f"{release.policy.name}/{release.policy.version}")
+    for statement in statements_of(release.policy):
+        if "approval" in statement.annotations:
+            asked = "two people are asked" if "four_eyes" in statement.annotations else "a person is asked"
+            why = statement.annotations["approval"]
+            table.add_row(f"{statement.effect} {statement.name}", escape(f"{asked}: {why}"))
     console.print(table)
+
+
+def _told_tool(called: AgentTool, release: Release) -> str:
+    tool = release.tools[called.tool]
+    where = f" at {called.target}" if called.target is not None else ""
+    return f"{tool.name}/{tool.version} ({tool.effect}){where}"

@@ -25,6 +25,7 @@ MOST_LINES = 50
 _WORDS = {
     "confirmed": "confirmed",
     "will_be_sent": "will be sent",
+    "awaits_approval": "waits for people's consent",
     "in_doubt": "in doubt",
     "denied": "denied",
     "decided_anew": "decided anew",

@@ -17,11 +17,11 @@ from app.cli import runs_view
 from app.cli.database_at_hand import database_at_hand
 from app.cli.recording_at_hand import recording_at_hand
 from app.cli.releases import Actor
+from app.cli.tools_at_hand import tools_at_hand
 from app.data_plane.orchestration.cancel import Cancellation, foresee
 from app.data_plane.orchestration.cancel import cancel as cancel_run
 from app.data_plane.replay.explain import explain as explain_record
 from app.data_plane.replay.verify import verify as verify_record
-from app.data_plane.tools import shipped_tools
 from app.kernel.errors import NotFoundError, PermanentError
 from app.kernel.facts import OrchestrationStatus
 
@@ -147,7 +147,7 @@ def cancel(
 def _reading(tenant: str | None = None) -> Iterator[tuple[Reading, PostgresqlReleases]]:
     with database_at_hand("interlock_api", size=2) as database:
         tenants = (tenant,) if tenant is not None else ()
-        yield Reading(database, tenants), PostgresqlReleases(database, shipped_tools())
+        yield Reading(database, tenants), PostgresqlReleases(database, tools_at_hand())
 
 
 def named_view(reading: Reading, name: str) -> RunView:

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from app.control_plane.agent_tools import check_agent_tools, check_first_provider
+from app.control_plane.combination import check_combination
 from app.control_plane.documents import Document, Documents
 from app.control_plane.policies import check_policy
 from app.control_plane.prices import counts_money, price_of
 from app.control_plane.problems import DocumentError, Problem
+from app.control_plane.reads import reads_of
+from app.control_plane.statements import statements_of
 from app.control_plane.validation import (
     check_agent,
     check_scripted,
@@ -22,6 +26,7 @@ from app.control_plane.validation import (
 from app.kernel.document import Frozen
 from app.kernel.errors import NotFoundError
 from app.kernel.release import (
+    GATEWAY,
     AgentBundle,
     Policy,
     Price,
@@ -31,7 +36,7 @@ from app.kernel.release import (
     ScriptedProvider,
     WorkflowTemplate,
 )
-from app.kernel.tool_spec import ToolSpec
+from app.kernel.tool_spec import Reads, ToolSpec
 
 M = TypeVar("M", bound=Frozen)
 
@@ -118,11 +123,12 @@ class _Compilation:
         agents = self._agents()
         providers = self._providers(agents)
         prices = self._prices(providers)
-        policy = self._policy()
+        policy = self._policy(agents)
         if self._problems or policy is None:
             raise DocumentError(sorted(set(self._problems)))
         used = {lookup.tool for lookup in self._template.lookups}
         used |= {action.tool for action in self._template.actions}
+        used |= {called.tool for agent in agents.values() for called in agent.tools}
         return Release(
             template=self._template,
             agents=agents,
@@ -130,7 +136,18 @@ class _Compilation:
             policy=policy,
             tools={name: self._tools[name] for name in sorted(used)},
             prices=prices,
+            gateway=GATEWAY,
+            reads=self._reads(),
         )
+
+    def _reads(self) -> dict[str, dict[str, Reads]]:
+        decision = self._template.decision
+        return {
+            action.name: {
+                name: reads_of(expression, decision) for name, expression in action.arguments.items()
+            }
+            for action in self._template.actions
+        }
 
     def _agents(self) -> dict[str, AgentBundle]:
         found = {}
@@ -147,7 +164,9 @@ class _Compilation:
                 for stage in self._template.stages
                 if name in stage.agents
             }
-            self._problems += check_agent(document.model, f"{document.path}/agent.yaml", readable)
+            path = f"{document.path}/agent.yaml"
+            self._problems += check_agent(document.model, path, readable)
+            self._problems += check_agent_tools(document.model, path, self._template, self._tools)
         return found
 
     def _providers(self, agents: Mapping[str, AgentBundle]) -> dict[str, Provider]:
@@ -161,6 +180,9 @@ class _Compilation:
                 version = agent.provider_versions.get(name, 0)
                 if version:
                     self._add_provider(found, name, version, path)
+            if self._provider is None:
+                # Whoever chooses one provider for every agent chooses what it cannot do, too.
+                self._problems += check_first_provider(agent, path, found)
         for name, provider in found.items():
             if isinstance(provider, ScriptedProvider):
                 users = {key: agent for key, agent in agents.items() if name in agent.providers}
@@ -195,15 +217,19 @@ class _Compilation:
                 self._note(place, "price", reason, "Write its `price`, or a `price_provider` that has it.")
         return found
 
-    def _policy(self) -> Policy | None:
+    def _policy(self, agents: Mapping[str, AgentBundle]) -> Policy | None:
         template = self._template
         document = self._find(
             self._documents.policies, "policy", template.policy, template.policy_version, self._path, "policy"
         )
         if document is None:
             return None
-        for reason in check_policy(document.model, self._tools):
+        reasons = check_policy(document.model, self._tools)
+        for reason in reasons:
             self._note(f"{document.path}/policy.cedar", "", reason, "Correct the policy.")
+        if not reasons:
+            statements = statements_of(document.model)
+            self._problems += check_combination(template, agents, self._tools, statements, self._path)
         return document.model
 
     def _find(

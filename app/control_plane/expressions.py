@@ -6,28 +6,15 @@ It has no step limit either: a macro inside a macro is refused, and the kernel c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from app.control_plane.tokens import RESERVED, Token, is_macro, is_member, text_at, tokens_of
 
 FUNCTIONS = frozenset(
     {"size", "contains", "startsWith", "endsWith", "matches", "has", "string", "int", "double", "dyn"}
 )
 """What an expression may call: deterministic, and with JSON values as results."""
-MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
-
-_TOKEN = re.compile(
-    r"""
-      (?P<comment>//[^\n]*)
-    | (?P<text>[bB]?[rR][bB]?(?:"[^"\n]*"|'[^'\n]*') | [bB]?(?:\"{3}.*?\"{3}|'{3}.*?'{3}
-        | "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*'))
-    | (?P<number>[0-9][0-9a-zA-Z_.]*)
-    | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
-    | (?P<sign>[^\s])
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_RESERVED = frozenset({"true", "false", "null", "in"})
 
 Members = Mapping[str, frozenset[str] | None]
 Variables = Mapping[str, Members | None]
@@ -35,12 +22,6 @@ Variables = Mapping[str, Members | None]
 
 None means any.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
 
 
 @dataclass(slots=True)
@@ -60,7 +41,7 @@ def check_expression(expression: str, variables: Variables) -> list[str]:
         cel.compile(expression)
     except ValueError as error:
         return [f"it is not CEL: {_first_line(str(error))}"]
-    tokens = _tokens(expression)
+    tokens = tokens_of(expression)
     found: dict[str, None] = {}
     open_macros: list[_Macro] = []
     depth = 0
@@ -72,52 +53,30 @@ def check_expression(expression: str, variables: Variables) -> list[str]:
         elif token.kind == "name":
             bound = {macro.name for macro in open_macros}
             found |= dict.fromkeys(_name_problems(tokens, position, variables, bound))
-            if _is_macro(tokens, position):
+            if is_macro(tokens, position):
                 if open_macros:
                     found[f"it has the macro {token.text!r} inside another"] = None
-                open_macros.append(_Macro(_text(tokens, position + 2), depth + 1))
+                open_macros.append(_Macro(text_at(tokens, position + 2), depth + 1))
     return list(found)
 
 
-def _tokens(expression: str) -> Sequence[_Token]:
-    return [
-        _Token(str(match.lastgroup), match[0])
-        for match in _TOKEN.finditer(expression)
-        if match.lastgroup != "comment"
-    ]
-
-
-def _text(tokens: Sequence[_Token], position: int) -> str:
-    return tokens[position].text if 0 <= position < len(tokens) else ""
-
-
-def _is_macro(tokens: Sequence[_Token], position: int) -> bool:
-    return (
-        _text(tokens, position) in MACROS
-        and _text(tokens, position - 1) == "."
-        and _text(tokens, position + 1) == "("
-        and _text(tokens, position + 3) == ","
-    )
-
-
 def _name_problems(
-    tokens: Sequence[_Token], position: int, variables: Variables, bound: set[str]
+    tokens: Sequence[Token], position: int, variables: Variables, bound: set[str]
 ) -> Iterator[str]:
     name = tokens[position].text
-    is_member = _text(tokens, position - 1) == "."
-    if _text(tokens, position + 1) == "(":
-        if name not in FUNCTIONS and not _is_macro(tokens, position):
+    if text_at(tokens, position + 1) == "(":
+        if name not in FUNCTIONS and not is_macro(tokens, position):
             yield f"it calls the unknown function {name!r}"
-    elif is_member or name in _RESERVED:
+    elif is_member(tokens, position) or name in RESERVED:
         return
-    elif _is_macro(tokens, position - 2):
+    elif is_macro(tokens, position - 2):
         if name in variables:
             yield f"its macro binds {name!r}, which is a variable already"
     elif name not in bound:
         yield from _variable_problems(tokens, position, variables)
 
 
-def _variable_problems(tokens: Sequence[_Token], position: int, variables: Variables) -> Iterator[str]:
+def _variable_problems(tokens: Sequence[Token], position: int, variables: Variables) -> Iterator[str]:
     name = tokens[position].text
     if name not in variables:
         yield f"it reads the unknown variable {name!r} (known here: {_listed(variables)})"
@@ -132,23 +91,23 @@ def _variable_problems(tokens: Sequence[_Token], position: int, variables: Varia
         yield f"it reads {name}.{member}, which is not there (known here: {_listed(members)})"
     else:
         fields = members[member]
-        read = _field(tokens, position + (3 if _text(tokens, position + 1) == "." else 4))
+        read = _field(tokens, position + (3 if text_at(tokens, position + 1) == "." else 4))
         if fields is not None and read is not None and read not in fields:
             yield f"it reads {name}.{member}.{read}, which is not there (known here: {_listed(fields)})"
 
 
-def _field(tokens: Sequence[_Token], position: int) -> str | None:
+def _field(tokens: Sequence[Token], position: int) -> str | None:
     """The field that a member is asked for, ``position`` being behind it; None for a function's call."""
-    if _text(tokens, position) != "." or _text(tokens, position + 2) == "(":
+    if text_at(tokens, position) != "." or text_at(tokens, position + 2) == "(":
         return None
-    return _text(tokens, position + 1)
+    return text_at(tokens, position + 1)
 
 
-def _member(tokens: Sequence[_Token], position: int) -> str | None:
-    follower = _text(tokens, position + 1)
-    if follower == "." and _text(tokens, position + 3) != "(":
-        return _text(tokens, position + 2)
-    if follower == "[" and tokens[position + 2].kind == "text" and _text(tokens, position + 3) == "]":
+def _member(tokens: Sequence[Token], position: int) -> str | None:
+    follower = text_at(tokens, position + 1)
+    if follower == "." and text_at(tokens, position + 3) != "(":
+        return text_at(tokens, position + 2)
+    if follower == "[" and tokens[position + 2].kind == "text" and text_at(tokens, position + 3) == "]":
         return tokens[position + 2].text.strip("\"'")
     return None
 

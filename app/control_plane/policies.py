@@ -1,25 +1,23 @@
-"""Checks a Cedar policy against a schema that is generated from the tools' own contracts.
+"""Checks a Cedar policy before it is published: against the tools' own contracts, and for what its annotations say.
 
-The request that the data plane asks about an action is: principal ``Workflow::"<name>"``, action
-``Action::"<tool>"``, resource ``Target::"<target>"``, context ``{tenant: String, arguments: {...}}``.
+A statement with ``@approval("why")`` counts only together with a person's consent: a ``permit`` with it permits
+nothing without one, and a ``forbid`` with it is lifted by one. ``@four_eyes`` beside it wants two people.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import cedarpy
 
+from app.control_plane.policy_schema import cedar_schema
+from app.control_plane.statements import Statement, statements_of
 from app.kernel.release import Policy
 from app.kernel.tool_spec import ToolSpec
-from interlock.canonical import JsonObject, JsonValue
 
-_TYPES: Mapping[str, JsonObject] = {
-    "string": {"type": "String"},
-    "integer": {"type": "Long"},
-    "boolean": {"type": "Boolean"},
-}
+ANNOTATIONS = ("approval", "four_eyes", "id")
+"""What is known; a misspelt one would silently permit without asking anybody."""
 
 
 def check_policy(policy: Policy, tools: Mapping[str, ToolSpec]) -> list[str]:
@@ -32,69 +30,36 @@ def check_policy(policy: Policy, tools: Mapping[str, ToolSpec]) -> list[str]:
         parsed = cedarpy.PolicySet.from_str(policy.cedar)
     except ValueError as error:
         return [f"it is not Cedar: {str(error).splitlines()[0][:300]}"]
-    found = list(_shape_problems(policy, parsed))
+    statements = statements_of(policy)
+    found = list(_shape_problems(parsed, statements))
+    for statement in statements:
+        found.extend(_annotation_problems(statement))
     result = cedarpy.validate_policies(policy.cedar, cedar_schema(tools))
     if not result.validation_passed:
         found.extend(f"it is not valid: {str(error)[:300]}" for error in result.errors)
     return found
 
 
-def cedar_schema(tools: Mapping[str, ToolSpec]) -> str:
-    """Cedar's JSON schema of every request that the writing tools can lead to."""
-    actions = {
-        tool.name: {
-            "appliesTo": {
-                "principalTypes": ["Workflow"],
-                "resourceTypes": ["Target"],
-                "context": _record({"tenant": {"type": "String"}, "arguments": _arguments(tool)}),
-            }
-        }
-        for tool in tools.values()
-        if tool.effect != "read"
-    }
-    return json.dumps({"": {"entityTypes": {"Workflow": {}, "Target": {}}, "actions": actions}})
-
-
-def _shape_problems(policy: Policy, parsed: cedarpy.PolicySet) -> Iterator[str]:
+def _shape_problems(parsed: cedarpy.PolicySet, statements: Sequence[Statement]) -> Iterator[str]:
     if parsed.templates():
         yield "it has a template with slots, which nothing fills"
     if len(parsed) == 0:
-        yield "it has no statement, so that every action would be denied"
+        yield "it has no statement, so that every call and action would be denied"
         return
-    statements = json.loads(cedarpy.policies_to_json_str(policy.cedar))["staticPolicies"]
-    ids: set[str] = set()
-    for statement in statements.values():
-        name = statement.get("annotations", {}).get("id")
-        if not name:
-            yield f'a {statement["effect"]} statement has no @id("...")'
-        elif name in ids:
+    for statement in statements:
+        if not statement.name:
+            yield f'a {statement.effect} statement has no @id("...")'
+    for name, times in Counter(statement.name for statement in statements).items():
+        if name and times > 1:
             yield f"two statements have the @id {name!r}"
-        ids.add(name or "")
 
 
-def _record(attributes: Mapping[str, JsonObject]) -> JsonObject:
-    return {"type": "Record", "attributes": attributes}
-
-
-def _arguments(tool: ToolSpec) -> JsonObject:
-    properties = tool.input_schema.get("properties", {})
-    required = tool.input_schema.get("required", [])
-    assert isinstance(properties, Mapping)
-    assert isinstance(required, (list, tuple))
-    attributes: dict[str, JsonObject] = {}
-    for name, schema in properties.items():
-        kind = _cedar_type(schema)
-        if kind is not None:
-            attributes[name] = {**kind, "required": name in required}
-    return _record(attributes)
-
-
-def _cedar_type(schema: JsonValue) -> JsonObject | None:
-    """The attribute's type; None for what Cedar has no type for: no policy can read fractions and objects."""
-    if not isinstance(schema, Mapping):
-        return None
-    kind = schema.get("type")
-    if kind == "array":
-        element = _cedar_type(schema.get("items"))
-        return None if element is None else {"type": "Set", "element": element}
-    return _TYPES.get(str(kind))
+def _annotation_problems(statement: Statement) -> Iterator[str]:
+    told = f"the statement {statement.name!r}" if statement.name else f"a {statement.effect} statement"
+    for name in sorted(set(statement.annotations) - set(ANNOTATIONS)):
+        known = ", ".join(f"@{one}" for one in ANNOTATIONS)
+        yield f"{told} has the annotation @{name}, which nobody knows (known are {known})"
+    if "approval" in statement.annotations and not (statement.annotations["approval"] or "").strip():
+        yield f'{told} has an @approval without a text: write why a person is asked, as @approval("...")'
+    if "four_eyes" in statement.annotations and "approval" not in statement.annotations:
+        yield f'{told} has @four_eyes, which counts only beside @approval("...")'

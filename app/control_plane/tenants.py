@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+import re
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, JsonValue
 
+from app.control_plane.target_urls import InvalidTargetUrlError, read_target_url
 from app.kernel.document import Frozen, Name
 from app.kernel.release import Budget
 
@@ -19,6 +22,8 @@ Address = Annotated[
     str, Field(pattern=r"^(https?://\S+|env:[A-Za-z_][A-Za-z0-9_]*|secret:[A-Za-z][A-Za-z0-9_-]*)$")
 ]
 """An HTTP address, or a reference to one that differs between environments."""
+
+_REFERENCE = re.compile(r"(env|secret):[A-Za-z0-9_-]+")
 
 
 class TenantTarget(Frozen):
@@ -57,3 +62,42 @@ class ReferenceData(Frozen):
     """What a tenant's lookups answer from: collection, key, entry."""
 
     collections: Mapping[Name, Mapping[str, Mapping[str, JsonValue]]] = {}
+
+
+class TargetProblem(NamedTuple):
+    """What is wrong with a target of a tenant's document: in which field, why, and what to do."""
+
+    field: str
+    reason: str
+    remedy: str
+
+
+def target_problems(targets: object) -> Iterator[TargetProblem]:
+    """What in a document's ``targets`` could never be delivered to; a reference is looked at when it is resolved.
+
+    Of what is being published, and no rule of the model: a document that was published before stays readable.
+    """
+    for name, target in targets.items() if isinstance(targets, dict) else ():
+        if not isinstance(target, dict):
+            continue
+        url, networks = target.get("url"), target.get("allow")
+        if isinstance(url, str) and not _REFERENCE.fullmatch(url):
+            try:
+                read_target_url(url)
+            except InvalidTargetUrlError as error:
+                yield TargetProblem(f"targets.{name}.url", error.what, error.remedy)
+        for place, network in enumerate(networks) if isinstance(networks, list) else ():
+            if isinstance(network, str) and not _is_network(network):
+                yield TargetProblem(
+                    f"targets.{name}.allow.{place}",
+                    "it is no network, or has bits set behind its length",
+                    "Write it as 10.0.0.0/8 or fd00::/8.",
+                )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True

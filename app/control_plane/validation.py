@@ -10,7 +10,7 @@ from app.control_plane.expressions import Members, Variables, check_expression
 from app.control_plane.problems import Problem
 from app.kernel.document import Expression
 from app.kernel.proposal_schema import compiled, problems
-from app.kernel.release import AgentBundle, ScriptedProvider, Stage, WorkflowTemplate
+from app.kernel.release import AgentBundle, ScriptedProvider, ScriptedRule, Stage, WorkflowTemplate
 from app.kernel.schema_check import misfit
 from app.kernel.schema_words import fields_of
 from app.kernel.tool_spec import ToolSpec
@@ -48,6 +48,7 @@ def check_template(template: WorkflowTemplate, path: str, tools: Mapping[str, To
     """Everything that is wrong with a template by itself and against the tools that it calls."""
     findings = Findings(path)
     _check_subscriptions(template, findings)
+    _check_distinct("trusted", template.trusted, findings)
     _check_names(template, findings)
     _check_order(template, findings)
     for stage in template.stages:
@@ -96,20 +97,34 @@ def check_scripted(
         rules = [rule for rule in provider.rules if rule.agent == name]
         if not rules:
             findings.add(name, "it has no rule for this agent", f"Add {name}.yaml beside it.")
-        inputs: Variables = {"inputs": dict.fromkeys(agent.inputs)}
+        inputs: Variables = {"inputs": dict.fromkeys(agent.inputs), "results": None}
         schemas = [stage.proposal for stage in template.stages if name in stage.agents]
         for position, rule in enumerate(rules):
             place = f"{name}.rules.{position}"
             findings.expression(f"{place}.when", rule.when, inputs)
-            if rule.failure is None and "answer" not in rule.model_fields_set:
-                findings.add(place, "it has neither an answer nor a failure", "Give it one of the two.")
-            if rule.failure is not None and rule.answer != "":
-                findings.add(place, "it has both an answer and a failure", "Give it one of the two.")
+            _check_outcome(rule, place, findings)
+            for number, call in enumerate(rule.calls):
+                if isinstance(call.arguments, Mapping):
+                    findings.expressions(f"{place}.calls.{number}.arguments", call.arguments, inputs)
             if isinstance(rule.answer, Mapping):
                 reasons = [_misfit(schema, rule.answer) for schema in schemas if not problems(schema)]
                 if reasons and all(reasons):
                     findings.add(f"{place}.answer", str(reasons[0]), "Correct it, or write it as text.")
     return findings.problems
+
+
+def _check_outcome(rule: ScriptedRule, place: str, findings: Findings) -> None:
+    """A rule answers, fails or calls tools; beside its calls it may say something."""
+    if rule.failure is None and "answer" not in rule.model_fields_set and not rule.calls:
+        reason = "it has neither an answer nor a failure, and calls no tool"
+        findings.add(place, reason, "Give it one of the three.")
+    if rule.failure is not None and rule.answer != "":
+        findings.add(place, "it has both an answer and a failure", "Give it one of the two.")
+    if rule.failure is not None and rule.calls:
+        findings.add(place, "it calls tools and fails", "Give it `calls` or `failure`.")
+    if rule.calls and isinstance(rule.answer, Mapping):
+        reason = "it calls tools, and has a proposal beside them, which nobody would read"
+        findings.add(place, reason, "Write what it says beside its calls as text, or remove one of the two.")
 
 
 def earlier_stages(template: WorkflowTemplate) -> dict[str, tuple[str, ...]]:

@@ -156,6 +156,10 @@ class Append:
     facts: tuple[AnyFact, ...]
 
 
+Settle = Literal["finish", "keep", "retry", "wait"]
+"""What becomes of a claimed step: it is done, still held, due again later, or due when another change wakes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What one unit of work wants recorded about one orchestration, all or nothing.
@@ -179,13 +183,15 @@ class Change:
     ends_replay: ReplayEnd | None = None
     settlements: tuple[Settlement, ...] = ()
     """What questions to models did cost. They count whatever becomes of the change: they happened."""
-    settle: Literal["finish", "keep", "retry"] = "finish"
+    settle: Settle = "finish"
     retry_in_seconds: float = 0.0
     lapsed: bool = False
     """With ``retry``: this claim came to nothing, and counts towards giving up."""
     withdraw: tuple[str, ...] = ()
     """Open steps that are over without being done, as those of a cancelled orchestration."""
-    status: Literal["running", "waiting_for_release", "in_review"] = "running"
+    wake: tuple[str, ...] = ()
+    """Steps that were settled with ``wait``, and are due now; others of these are left as they are."""
+    status: Literal["running", "waiting_for_release", "in_review", "awaiting_approval"] = "running"
     """What the orchestration is shown as while it is not closed."""
 
 
@@ -389,7 +395,11 @@ class Delivery:
     event_id: str
     tool: str
     idempotency_key: str
-    arguments: bytes
+    path: str
+    """Below the target's address, as its tool says."""
+    headers: Mapping[str, str]
+    """What the tool wants beside those of every delivery: how the key travels."""
+    body: bytes
     timeout_seconds: float
     attempt: int
     traceparent: str | None

@@ -12,6 +12,7 @@ from app.kernel.facts import (
     ActionAuthorised,
     ActionDenied,
     ActionSettled,
+    ApprovalRequested,
     DecisionMade,
     DeliveryConfirmed,
     DeliveryFailed,
@@ -91,9 +92,8 @@ def decision_row(recorded: Recorded) -> DecisionRow | None:
 def action_row(recorded: Recorded) -> ActionRow | None:
     """The action that this fact brings into being, if it does."""
     fact = recorded.fact
-    if not isinstance(fact, (ActionAuthorised, ActionDenied)):
+    if not isinstance(fact, (ActionAuthorised, ActionDenied, ApprovalRequested)) or _was_asked(fact):
         return None
-    denied = isinstance(fact, ActionDenied)
     return ActionRow(
         fact.action_id,
         recorded.chain_id,
@@ -101,16 +101,37 @@ def action_row(recorded: Recorded) -> ActionRow | None:
         fact.name,
         fact.tool,
         fact.target,
-        state="denied" if denied else "authorised",
+        state=_STATES[fact.kind],
         arguments_digest=fact.arguments_digest,
         idempotency_key="" if isinstance(fact, ActionDenied) else fact.idempotency_key,
         reason=fact.reason if isinstance(fact, ActionDenied) else "",
     )
 
 
+_STATES = {
+    "action_authorised": "authorised",
+    "action_denied": "denied",
+    "approval_requested": "awaiting_approval",
+}
+
+
+def _was_asked(fact: ActionAuthorised | ActionDenied | ApprovalRequested) -> bool:
+    """Whether the action is there already: people were asked about it."""
+    match fact:
+        case ActionAuthorised():
+            return bool(fact.approved_by)
+        case ActionDenied():
+            return fact.was_asked
+    return False
+
+
 def action_change(recorded: Recorded) -> ActionChange | None:
     """What this fact changes of an action, if anything."""
     match recorded.fact:
+        case ActionAuthorised(action_id=action, approved_by=people) if people:
+            return ActionChange(action, "authorised", 0, reason=f"approved by {', '.join(people)}")
+        case ActionDenied(action_id=action, was_asked=True, reason=reason):
+            return ActionChange(action, "denied", 0, reason=reason)
         case DeliveryStarted(action_id=action, attempt=attempt):
             return ActionChange(action, "sending", attempt)
         case DeliveryConfirmed(action_id=action, attempt=attempt, receipt_digest=receipt):

@@ -45,6 +45,8 @@ class ActionDenied(BaseFact):
     policies: tuple[str, ...]
     provenance_digest: str = Field(default="", exclude_if=lambda value: not value)
     run_id: str = Field(default="", exclude_if=lambda value: not value)
+    was_asked: bool = Field(default=False, exclude_if=lambda value: not value)
+    """People were asked for their consent, and it did not come."""
 
 
 class CallProposed(BaseFact):
@@ -63,6 +65,8 @@ class CallProposed(BaseFact):
     target: str
     arguments_digest: str
     provenance_digest: str
+    made: int = Field(default=0, exclude_if=lambda value: not value)
+    """How many calls of tools the run had made before."""
 
 
 class ApprovalRequested(BaseFact):

@@ -21,6 +21,16 @@ class FaultPoint(StrEnum):
     """Its intent is committed, and nothing was sent: a model's call, a delivery."""
     AFTER_EFFECT_BEFORE_RECORD = "after_effect_before_record"
     """The outside world has answered, and the answer stands nowhere yet."""
+    BEFORE_TOOL = "before_tool"
+    """A call is permitted and recorded, and the tool that reads was not called yet."""
+    AFTER_TOOL_BEFORE_RECORD = "after_tool_before_record"
+    """A tool that reads has answered, and what it answered stands nowhere yet."""
+    BEFORE_HAND_OVER = "before_hand_over"
+    """A run's calls that write or send stand in its own facts, and its orchestration knows nothing of them."""
+    AFTER_HAND_OVER = "after_hand_over"
+    """The orchestration has them, and the run waits for what they come to without a worker."""
+    AFTER_TOLD = "after_told"
+    """A run that was woken has what its calls came to in its own facts, and no model has seen it."""
     BEFORE_COMMIT = "before_commit"
     """All is written, and the transaction is open."""
     AFTER_RECORD = "after_record"
@@ -43,6 +53,13 @@ _EVERY_STEP = (
     FaultPoint.AFTER_RECORD_BEFORE_ACK,
 )
 _EFFECT = (FaultPoint.BEFORE_EFFECT, FaultPoint.AFTER_EFFECT_BEFORE_RECORD)
+_CALLS = (
+    FaultPoint.BEFORE_TOOL,
+    FaultPoint.AFTER_TOOL_BEFORE_RECORD,
+    FaultPoint.BEFORE_HAND_OVER,
+    FaultPoint.AFTER_HAND_OVER,
+    FaultPoint.AFTER_TOLD,
+)
 
 REGISTERED: dict[str, tuple[FaultPoint, ...]] = {
     "ingestion": (
@@ -53,7 +70,7 @@ REGISTERED: dict[str, tuple[FaultPoint, ...]] = {
         FaultPoint.AFTER_RECORD_BEFORE_ACK,
     ),
     "orchestration": (*_EVERY_STEP, FaultPoint.AFTER_PUBLISH),
-    "agent_runs": (*_EVERY_STEP, *_EFFECT, FaultPoint.AFTER_PUBLISH),
+    "agent_runs": (*_EVERY_STEP, *_EFFECT, *_CALLS, FaultPoint.AFTER_PUBLISH),
     "aggregation": (*_EVERY_STEP, FaultPoint.AFTER_PUBLISH),
     "dispatch": (*_EVERY_STEP, *_EFFECT, FaultPoint.AFTER_PUBLISH),
     "replay": (*_EVERY_STEP, FaultPoint.AFTER_PUBLISH),

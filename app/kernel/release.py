@@ -16,6 +16,9 @@ from app.kernel.document import Expression, Frozen, Name, ToolName, absent, empt
 from app.kernel.tool_spec import AgentTool, Approval, Reads, ToolSpec
 from interlock.canonical import digest
 
+GATEWAY = "gateway/1"
+"""Name and version of the rules that judge calls and actions, as releases that are compiled now have them."""
+
 Channel = Literal["stable", "canary", "shadow"]
 
 EventPath = Annotated[str, Field(pattern=r"^event(\.[A-Za-z_][A-Za-z0-9_]*)+$", max_length=200)]

@@ -49,6 +49,16 @@ def action_id(orchestration: str, name: str, position: int) -> str:
     return _derive("act", [orchestration, name, position])
 
 
+def call_action_id(run: str, position: int, call: int, arguments_digest: str) -> str:
+    """One effect that a run's model has called for: a call with other arguments is another action."""
+    return _derive("act", [run, position, call, arguments_digest])
+
+
+def approval_id(action: str) -> str:
+    """The step that ends an action's wait for people's consent."""
+    return _derive("apr", [action])
+
+
 def idempotency_key(orchestration_or_run: str, stage: str, position: int, arguments_digest: str) -> str:
     """The key that a target sees on every attempt at one effect."""
     return _derive("key", [orchestration_or_run, stage, position, arguments_digest])

@@ -6,13 +6,20 @@ from typing import Literal
 
 from pydantic import Field, TypeAdapter
 
-from app.data_plane import tools
-from app.data_plane.tools import Applied, RecordReference, Tool
+from app.data_plane.tools import Outgoing, registry, tool
+from app.data_plane.tools.shipped import Applied, RecordReference, as_effect
 from app.kernel import facts
 from app.kernel.facts import AnyFact, BaseFact
 from app.kernel.release import Release
 
-NEWER_TOOL = Tool("reference.record_checked", 1, "write", RecordReference, Applied)
+
+@tool("reference.record_checked", version=1, effect="write")
+def record_checked(arguments: RecordReference) -> Outgoing[Applied]:
+    """Records a verdict on a subject, and checks it."""
+    return as_effect("reference.record_checked", arguments)
+
+
+NEWER_TOOL = record_checked
 
 
 class Remarked(BaseFact):
@@ -40,6 +47,5 @@ def newer_release(older: Release) -> Release:
 
 def become_the_next_version() -> None:
     """Make this process's code the newer one. For processes of their own: it is never taken back."""
-    tools._TOOLS = {**tools._TOOLS, NEWER_TOOL.name: NEWER_TOOL}
-    tools.shipped_tools.cache_clear()
+    registry._registry.add([NEWER_TOOL])
     facts._RECORDED = TypeAdapter(_NewerPlace)

@@ -20,9 +20,9 @@ import pytest
 from app.adapters.postgresql.reading import Reading
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.bootstrap import celery_application
-from app.data_plane import tools
 from app.data_plane.ports import Queue
 from app.data_plane.replay.verify import verify
+from app.data_plane.tools import load_tools, registry
 from app.kernel.release import Release
 from app.supervisor.run_folder import RunFolder
 from config.settings import Settings
@@ -136,9 +136,7 @@ class Fleet:
 
 def what_does_not_verify(system: RunningSystem) -> dict[str, str]:
     """In a process of the newer code: the old one cannot load the newer release."""
-    releases = PostgresqlReleases(
-        system.services.database, {name: tool.spec() for name, tool in tools._TOOLS.items()}
-    )
+    releases = PostgresqlReleases(system.services.database, load_tools())
     return {
         found.orchestration_id: str(found.difference)
         for view in Reading(system.services.database).all_views()
@@ -195,7 +193,8 @@ def test_workers_are_replaced_under_load_by_newer_and_older_ones(
         pinned = dict(system.rows("SELECT orchestration_id, release FROM orchestrations"))
         assert pinned == load.promised
         assert len(set(pinned.values())) == 3, "both workflows' first releases, and the newer one"
-        monkeypatch.setattr(tools, "_TOOLS", {**tools._TOOLS, NEWER_TOOL.name: NEWER_TOOL})
+        of_the_newer_code = registry.Registry([*map(registry.find, load_tools()), NEWER_TOOL])
+        monkeypatch.setattr(registry, "_registry", of_the_newer_code)
         assert what_does_not_verify(system) == {}
         print(
             f"\n{DEPLOYS} deploys of {WORKERS} workers: {fleet.ended_at_work} of {TURNS} were ended with"

@@ -11,16 +11,14 @@ import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
+from tests.faults import call_rules
+from tests.faults.known import Evidence, Window
 from tests.faults.records import (
     FINAL,
-    Accepted,
     Action,
-    Database,
     Request,
     SinkFile,
     read_accepted,
@@ -50,49 +48,6 @@ def check(
     return judge(evidence)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """When a fault lasted, and what it touched."""
-
-    at: float
-    until: float
-    touches: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All that is known from outside."""
-
-    accepted: Mapping[tuple[str, str], Accepted]
-    requests: Sequence[Request]
-    database: Database
-    honouring: Mapping[str, bool]
-    faults: Sequence[Window]
-
-    @cached_property
-    def actions(self) -> list[Action]:
-        """Every action that was authorised."""
-        return [
-            action
-            for orchestration in self.database.orchestrations.values()
-            for action in orchestration.actions.values()
-        ]
-
-    @cached_property
-    def requests_of(self) -> Mapping[tuple[str, str], list[Request]]:
-        """What a sink received, by (sink, key), in its order."""
-        found: dict[tuple[str, str], list[Request]] = defaultdict(list)
-        for request in self.requests:
-            found[request.sink, request.key].append(request)
-        return found
-
-    def applied(self, action: Action) -> list[Request]:
-        """The requests by which the action's target applied it."""
-        return [
-            one for one in self.requests_of.get((action.target, action.key), []) if one.outcome == "applied"
-        ]
-
-
 def judge(evidence: Evidence) -> Verdict:
     """Everything that is wrong, and the figures."""
     rules: tuple[Callable[[Evidence], list[Violation]], ...] = (
@@ -106,6 +61,12 @@ def judge(evidence: Evidence) -> Verdict:
         _confirmed_never_received,
         _ambiguous_not_in_doubt,
         _journal,
+        call_rules.not_as_permitted,
+        call_rules.not_as_called,
+        call_rules.not_told,
+        call_rules.asked_again,
+        call_rules.waits_for_ever,
+        call_rules.broken_run_chains,
     )
     violations = [violation for rule in rules for violation in rule(evidence)]
     false_ones = false_in_doubt(evidence)
@@ -210,19 +171,20 @@ def _closed_early(evidence: Evidence) -> list[Violation]:
 def _applied_twice(evidence: Evidence) -> list[Violation]:
     """One action that was applied more than once: under its key, or under another for the same action.
 
-    An orchestration of the harness's workflow has one action at each sink, so that (sink, orchestration) names it.
+    An orchestration of the harness's workflow uses each tool once at each sink, by its decision or by an agent's call,
+    so that (sink, orchestration, tool) names an action.
     """
-    applied: dict[tuple[str, str], list[str]] = defaultdict(list)
+    applied: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for request in evidence.requests:
         if request.outcome == "applied":
-            applied[request.sink, request.orchestration].append(request.key)
+            applied[request.sink, request.orchestration, request.tool].append(request.key)
     return [
         Violation(
             "applied_twice" if evidence.honouring[sink] else "sent_twice",
             orchestration,
-            f"at {sink}: {len(keys)} times under {len(set(keys))} keys",
+            f"{tool} at {sink}: {len(keys)} times under {len(set(keys))} keys",
         )
-        for (sink, orchestration), keys in applied.items()
+        for (sink, orchestration, tool), keys in applied.items()
         if len(keys) > 1
     ]
 
@@ -337,7 +299,9 @@ def _counts(evidence: Evidence) -> dict[str, int]:
         counts[f"applied at {sink}"] = sum(request.outcome == "applied" for request in of_sink)
         states = Counter(action.state for action in evidence.actions if action.target == sink)
         counts |= {f"{state} at {sink}": count for state, count in sorted(states.items())}
-    return counts | {"dead letters": evidence.database.dead_letters, "faults": len(evidence.faults)}
+    calls = sum(len(one.calls) for one in evidence.database.orchestrations.values())
+    more = {"calls of runs": calls, "dead letters": evidence.database.dead_letters}
+    return counts | more | {"faults": len(evidence.faults)}
 
 
 def _figures(
@@ -348,6 +312,9 @@ def _figures(
     honoured = sum(evidence.honouring[action.target] for action in evidence.actions)
     others = len(evidence.actions) - honoured
     confirmed = sum(action.state == "confirmed" for action in evidence.actions)
+    runs = evidence.database.runs.values()
+    calls = sum(len(one.calls) for one in evidence.database.orchestrations.values())
+    told = sum(len(run.told) for run in runs)
     cases = {
         "missing_event": accepted,
         "lost": accepted,
@@ -359,8 +326,16 @@ def _figures(
         "ambiguous_not_in_doubt": others,
         "effect_without_intent": len(evidence.requests),
         "confirmed_never_received": confirmed,
-        "broken_chain": len(evidence.database.orchestrations),
+        "broken_chain": len(evidence.database.orchestrations) + len(runs),
         "projection_differs": len(evidence.actions),
+        "not_as_permitted": len(evidence.requests),
+        "not_as_called": calls,
+        "not_told": sum(called.verdict != "denied" for run in runs for called in run.called.values()),
+        "told_otherwise": told,
+        "asked_again": sum(len(run.answered) for run in runs),
+        "waits_for_ever": len(
+            {call.run_id for one in evidence.database.orchestrations.values() for call in one.calls.values()}
+        ),
     }
     found = [Figure(kind, kinds[kind], number) for kind, number in cases.items()]
     return (*found, Figure("false_in_doubt", counts["false_in_doubt"], counts["in_doubt"]))

@@ -139,7 +139,9 @@ def run(trial: Trial, cells: Iterable[Cell], tell: Callable[[str], None]) -> Mat
         else:
             tell(f"{number}. {cell.name}: {crash.why}")
     recoveries = tuple(summarise(measured))
-    return MatrixReport(tuple(crashes), uncovered(), unregistered(trial), recoveries, trial.check())
+    return MatrixReport(
+        tuple(crashes), uncovered(), unregistered(trial), recoveries, trial.check(verify=True)
+    )
 
 
 def _crash(trial: Trial, cell: Cell, prefix: str) -> tuple[Crash, str]:

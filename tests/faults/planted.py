@@ -38,6 +38,8 @@ class Bug:
     expose: Callable[[Trial, str], Sequence[Event]]
     seen_as: frozenset[str]
     within: float = LOST_SECONDS
+    verify: bool = False
+    """Whether it is the record that tells, when it is verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,35 @@ def hold_up_a_worker(trial: Trial, prefix: str) -> Sequence[Event]:
     return events
 
 
+OF_CALLS: tuple[Bug, ...] = (
+    Bug("lose_the_wake", "a run is not told that it may go on", work, frozenset({"lost", "waits_for_ever"})),
+    Bug(
+        "draw_the_key",
+        "an effect's key is drawn and not derived",
+        work,
+        frozenset({"does_not_verify"}),
+        verify=True,
+    ),
+    Bug(
+        "hand_over_alone",
+        "a call is handed over without the run's own facts",
+        work,
+        frozenset({"not_as_called"}),
+        within=5.0,
+    ),
+    Bug(
+        "ask_again",
+        "a run that is begun again asks its model anew, and calls once more",
+        work,
+        frozenset({"applied_twice", "sent_twice"}),
+    ),
+    Bug(
+        "change_the_arguments",
+        "what is sent is not what was permitted",
+        work,
+        frozenset({"not_as_permitted"}),
+    ),
+)
 BUGS: tuple[Bug, ...] = (
     Bug("drop_the_key", "each attempt has a key of its own", work, frozenset({"effect_without_intent"})),
     Bug(
@@ -186,8 +217,9 @@ BUGS: tuple[Bug, ...] = (
         crash(FaultPoint.AFTER_CLAIM, "agent_runs"),
         frozenset({"lost"}),
     ),
+    *OF_CALLS,
 )
-QUICKEST = ("drop_the_key", "confirm_without_sending", "close_early")
+QUICKEST = ("drop_the_key", "confirm_without_sending", "close_early", "ask_again")
 
 
 def named(names: Sequence[str]) -> list[Bug]:
@@ -217,14 +249,14 @@ def run(trial: Trial, bugs: Sequence[Bug], tell: Callable[[str], None]) -> list[
 
 
 def _run_one(trial: Trial, bug: Bug) -> Seen:
-    before = {(one.kind, one.subject) for one in trial.check().violations}
+    before = {(one.kind, one.subject) for one in trial.check(verify=bug.verify).violations}
     met_before = len(met(trial, bug.name))
     switch = trial.service.outside / "planted" / "on" / bug.name
     switch.touch()
     try:
         events = bug.expose(trial, f"{bug.name}-")
         trial.wait_for_ends([event.id for event in events], within=bug.within)
-        violations = trial.check().violations
+        violations = trial.check(verify=bug.verify).violations
     finally:
         switch.unlink()
     fresh = [one for one in violations if (one.kind, one.subject) not in before]

@@ -15,6 +15,8 @@ from typing import Any
 
 import psycopg
 
+from tests.faults.runs import Proposed, Run, proposed_by
+
 FINAL = frozenset({"completed", "failed", "dead_lettered", "cancelled"})
 """The states in which an orchestration is over."""
 
@@ -40,6 +42,7 @@ class Request:
     tool: str
     at: float
     answered_at: float | None = None
+    body_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,10 @@ class Action:
     tool: str
     key: str
     moments: list[Moment] = field(default_factory=list)
+    arguments: str = ""
+    """Their digest."""
+    run_id: str = ""
+    """Of the run whose model called for it; empty when the decision asks for it."""
 
     @property
     def state(self) -> str:
@@ -99,6 +106,10 @@ class Orchestration:
     closed_at: float | None
     created_at: float
     actions: dict[str, Action] = field(default_factory=dict)
+    calls: dict[str, Proposed] = field(default_factory=dict)
+    """By action id: what its runs have called for."""
+    denied: set[str] = field(default_factory=set)
+    """The actions that the policy, or people, did not permit."""
     has_decision: bool = False
     is_closed_in_journal: bool = False
     chain_is_whole: bool = True
@@ -126,6 +137,9 @@ class Database:
     action_states: Mapping[str, str]
     """By action id, as the read model has them."""
     dead_letters: int
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """By run: the orchestration of each that waits to be woken."""
 
 
 def read_accepted(histories: Sequence[Path]) -> dict[tuple[str, str], Accepted]:
@@ -160,6 +174,7 @@ def read_requests(sinks: Sequence[SinkFile]) -> list[Request]:
                 line["orchestration"],
                 line["tool"],
                 line["at"],
+                body_digest=line["body_digest"],
             )
         requests += of_sink.values()
     return requests
@@ -181,29 +196,37 @@ def read_database(url: str) -> Database:
             " extract(epoch FROM created_at)::float8 FROM orchestrations"
         ).fetchall()
         orchestrations = {row[0]: Orchestration(*row) for row in rows}
-        journal = connection.execute(
-            "SELECT j.chain_id, j.seq, j.body, j.hash FROM journal j JOIN orchestrations o"
-            " ON o.orchestration_id = j.chain_id ORDER BY j.chain_id, j.seq"
-        )
-        _read_journal(journal, orchestrations)
+        runs: dict[str, Run] = {}
+        journal = connection.execute("SELECT chain_id, seq, body, hash FROM journal ORDER BY chain_id, seq")
+        _read_journal(journal, orchestrations, runs)
+        waiting = connection.execute(
+            "SELECT step_id, orchestration_id FROM work_index"
+            " WHERE queue = 'agent_runs' AND due_at = 'infinity' AND finished_at IS NULL"
+        ).fetchall()
         states = connection.execute("SELECT action_id, state FROM actions").fetchall()
         dead = connection.execute("SELECT count(*) FROM dead_letters").fetchall()
-    return Database(frozenset(events), orchestrations, dict(states), dead[0][0])
+    return Database(frozenset(events), orchestrations, dict(states), dead[0][0], runs, dict(waiting))
 
 
 def _read_journal(
-    rows: Iterator[tuple[Any, ...]] | psycopg.Cursor[Any], orchestrations: Mapping[str, Orchestration]
+    rows: Iterator[tuple[Any, ...]] | psycopg.Cursor[Any],
+    orchestrations: Mapping[str, Orchestration],
+    runs: dict[str, Run],
 ) -> None:
+    """Every chain that is not an orchestration's is a run's own."""
     previous, chain, expected = b"", "", 0
     for chain_id, seq, body, digest in rows:
         if chain_id != chain:
             previous, chain, expected = b"", chain_id, 0
-        orchestration = orchestrations[chain_id]
+        one = orchestrations.get(chain_id) or runs.setdefault(chain_id, Run(chain_id))
         if seq != expected or hashlib.sha256(previous + bytes(body)).digest() != bytes(digest):
-            orchestration.chain_is_whole = False
+            one.chain_is_whole = False
         previous, expected = bytes(digest), seq + 1
         entry = json.loads(bytes(body))
-        _take(orchestration, entry["fact"], _seconds(entry["at"]))
+        if isinstance(one, Run):
+            one.take(entry["fact"], _seconds(entry["at"]))
+        else:
+            _take(one, entry["fact"], _seconds(entry["at"]))
 
 
 def _take(orchestration: Orchestration, fact: Mapping[str, Any], at: float) -> None:
@@ -217,7 +240,12 @@ def _take(orchestration: Orchestration, fact: Mapping[str, Any], at: float) -> N
     elif kind == "action_authorised":
         key, target, tool = fact["idempotency_key"], fact["target"], fact["tool"]
         action = Action(fact["action_id"], orchestration.orchestration_id, target, tool, key)
+        action.arguments, action.run_id = fact["arguments_digest"], fact.get("run_id") or ""
         orchestration.actions[action.action_id] = action
+    elif kind == "action_denied":
+        orchestration.denied.add(fact["action_id"])
+    elif kind == "call_proposed":
+        orchestration.calls[fact["action_id"]] = proposed_by(fact)
     elif kind in _STATE_AFTER and fact["action_id"] in orchestration.actions:
         if kind == "delivery_probed" and fact["answer"] == "unknown":
             return

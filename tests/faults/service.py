@@ -6,6 +6,7 @@ otherwise they are those that ``up`` embeds.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -172,7 +173,19 @@ class ServiceUnderTest:
 
         Raises AssertionError with its error.
         """
-        done = subprocess.run(
+        done = self._run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def ask(self, *arguments: str) -> dict[str, Any]:
+        """The JSON object that a command prints, also when it exits with 1 because of what it found."""
+        done = self._run(*arguments)
+        assert done.returncode in {0, 1}, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "app", *arguments],
             cwd=CHECKOUT,
             env={name: value for name, value in self._environment.items() if not name.startswith("FAULTS_")},
@@ -181,8 +194,6 @@ class ServiceUnderTest:
             timeout=COMMAND_SECONDS,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
     def stop(self) -> None:
         """End everything, and remove the folder unless it is to be kept."""

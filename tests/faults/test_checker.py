@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.checker import Evidence, Window, false_in_doubt, judge
+from tests.faults.checker import false_in_doubt, judge
+from tests.faults.known import Evidence, Window
 from tests.faults.records import Action, Database, Moment, Orchestration, Request
 from tests.faults.verdict import Figure
 

@@ -19,7 +19,7 @@ from tests.faults.generator import Event, Generator
 from tests.faults.hosts import Hosts
 from tests.faults.records import SinkFile
 from tests.faults.service import TENANTS, Options, ServiceUnderTest
-from tests.faults.verdict import Verdict
+from tests.faults.verdict import Verdict, Violation
 
 WARM_UP_SECONDS = 60.0
 
@@ -188,18 +188,29 @@ class Trial:
         """Keep it beside that of the other faults."""
         return self.service.evidence.write(self.fault_of(strike))
 
-    def check(self) -> Verdict:
-        """The checker's verdict on everything so far."""
+    def check(self, *, verify: bool = False) -> Verdict:
+        """The checker's verdict on everything so far; with ``verify`` also what ``runs verify --all`` says of it."""
         outside = self.service.outside
         sinks = [
             SinkFile(name, sink.history, sink.kind.honours_keys) for name, sink in self.service.sinks.items()
         ]
-        return checker.check(
+        verdict = checker.check(
             self.service.database_url,
             sorted(outside.glob("generator*.jsonl")),
             sinks,
             [self.service.evidence.path],
         )
+        return verdict.with_verified(*self._verified()) if verify else verdict
+
+    def _verified(self) -> tuple[int, list[Violation]]:
+        """How many records were verified, and those that differ: an operator's own command, offline."""
+        told = self.service.ask("runs", "verify", "--all", "--json")
+        differing = [
+            Violation("does_not_verify", one["orchestration_id"], str(one["difference"]))
+            for one in told["differences"]
+        ]
+        unread = [Violation("does_not_verify", key, why) for key, why in told["unverifiable"].items()]
+        return told["verified"] + len(unread), differing + unread
 
     def what_is_stuck(self) -> str:
         """The oldest open steps, for a person."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class Verdict:
         """Of the actions in doubt, the share whose outcome was in fact known."""
         in_doubt = self.counts["in_doubt"]
         return self.counts["false_in_doubt"] / in_doubt if in_doubt else 0.0
+
+    def with_verified(self, records: int, differing: Sequence[Violation]) -> Verdict:
+        """With what verifying so many records found as well."""
+        figure = Figure("does_not_verify", len(differing), records)
+        return replace(self, violations=(*self.violations, *differing), figures=(*self.figures, figure))
 
     def as_json(self) -> dict[str, object]:
         """For ``--json``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -56,7 +57,9 @@ class ScriptedServer:
 
 
 @asynccontextmanager
-async def scripted_server(behaviour: Behaviour) -> AsyncIterator[ScriptedServer]:
+async def scripted_server(
+    behaviour: Behaviour, *, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[ScriptedServer]:
     """Serve until the block ends; each request goes to ``behaviour``."""
     seen = ScriptedServer()
 
@@ -84,9 +87,10 @@ async def scripted_server(behaviour: Behaviour) -> AsyncIterator[ScriptedServer]
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, host, port, ssl=tls)
     seen.port = server.sockets[0].getsockname()[1]
-    seen.url = f"http://127.0.0.1:{seen.port}"
+    shown = f"[{host}]" if ":" in host else host
+    seen.url = f"{'http' if tls is None else 'https'}://{shown}:{seen.port}"
     try:
         yield seen
     finally:

@@ -323,6 +323,10 @@ class MemoryStore:
                 step.finished = True
         if change.claim is not None:
             self._settle(change, change.claim, ready)
+        for step_id in change.wake:
+            step = self._steps.get(step_id)
+            if step is not None and not step.finished and step.due_at == math.inf:
+                step.due_at = self._seconds()
 
     def _show(self, change: Change) -> None:
         one = self._orchestrations.get(change.orchestration_id)
@@ -343,6 +347,9 @@ class MemoryStore:
         # From here on the claim is worth nothing, whoever still holds it.
         step.fence += 1
         step.leased_by = None
+        if change.settle == "wait":
+            step.due_at = math.inf
+            return
         if change.settle == "retry":
             step.lapses += change.lapsed
             step.due_at = self._seconds() + change.retry_in_seconds

@@ -50,6 +50,9 @@ class _Batch:
     shown: dict[str, _Shown] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
+    put_off: list[str] = field(default_factory=list)
+    """Steps that are due when another change wakes them."""
+    woken: list[str] = field(default_factory=list)
     retried: list[tuple[str, float, int, int]] = field(default_factory=list)
     members: dict[str, int] = field(default_factory=dict)
     decisions: list[tuple[str, DecisionRow]] = field(default_factory=list)
@@ -123,6 +126,7 @@ def _lock_steps(connection: Connection, changes: Sequence[Change]) -> dict[str, 
             if change.claim.parent_id is not None and change.settle == "finish":
                 ids.add(change.claim.parent_id)
         ids.update(change.withdraw)
+        ids.update(change.wake)
         ids.update(step.step_id for step in change.reopen)
     if not ids:
         return {}
@@ -205,7 +209,11 @@ def _replay(batch: _Batch, change: Change) -> None:
 
 def _settle(batch: _Batch, change: Change, fences: dict[str, int]) -> None:
     batch.finished += [step for step in change.withdraw if step in fences]
+    batch.woken += [step for step in change.wake if step in fences]
     if change.claim is None or change.settle == "keep":
+        return
+    if change.settle == "wait":
+        batch.put_off.append(change.claim.step_id)
         return
     if change.settle == "retry":
         # Waiting for a release is no attempt at the step.
@@ -235,6 +243,7 @@ def _write(connection: Connection, batch: _Batch, now: str) -> tuple[tuple[str, 
         dead_letters.apply(connection, batch.dead_letters)
         replays.write(connection, batch.replays, now)
         _finish_steps(connection, batch)
+        _put_off_and_wake(connection, batch)
     return _count_down(connection, batch)
 
 
@@ -285,6 +294,22 @@ def _finish_steps(connection: Connection, batch: _Batch) -> None:
             " FROM unnest(%b::text[], %b::float8[], %b::int4[], %b::int4[])"
             " AS new (step_id, seconds, counted, lapsed) WHERE w.step_id = new.step_id",
             [list(column) for column in zip(*batch.retried, strict=True)],
+        )
+
+
+def _put_off_and_wake(connection: Connection, batch: _Batch) -> None:
+    """In this order: what a step waited for may have come with the change that puts it off."""
+    if batch.put_off:
+        connection.execute(
+            "UPDATE work_index SET due_at = 'infinity', leased_by = NULL, fence = fence + 1"
+            " WHERE step_id = ANY(%b::text[])",
+            [batch.put_off],
+        )
+    if batch.woken:
+        connection.execute(
+            "UPDATE work_index SET due_at = clock_timestamp()"
+            " WHERE step_id = ANY(%b::text[]) AND due_at = 'infinity' AND finished_at IS NULL",
+            [batch.woken],
         )
 
 

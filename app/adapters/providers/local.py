@@ -4,6 +4,9 @@ It needs what ``make local-model`` installs, which is no part of the service. On
 thread of its own and on one core: the engine's threads spin while they wait for each other, so that more of them
 on busy cores made it ten times slower. A model this small rarely writes JSON, so its answers are held to the
 proposal's schema as they are written; what they say may be nonsense all the same.
+
+It cannot call tools: those that are offered are not shown to it, and what another model's calls came to is shown as the
+user's data.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Protocol
@@ -208,8 +211,12 @@ def load_engine(weights: Path, context_tokens: int) -> Engine:
 
 
 def _body(request: ModelRequest) -> JsonObject:
+    messages = render(replace(request, tools=()))
     return {
-        "messages": [{"role": message.role, "content": message.content} for message in render(request)],
+        "messages": [
+            {"role": "user" if message.role == "tool" else message.role, "content": message.content}
+            for message in messages
+        ],
         "max_tokens": request.max_output_tokens,
         "temperature": request.temperature,
         "seed": SEED,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +19,22 @@ from weakref import WeakKeyDictionary
 
 import httpx2
 
+from app.adapters.providers.calling import (
+    MOST_CALL_CHARACTERS,
+    MOST_CALLS,
+    TooMuchCalledError,
+    Written,
+    calls_of,
+)
 from app.adapters.retry_after import retry_after_seconds
 from app.adapters.secrets import Secrets
-from app.data_plane.models import ModelAnswer, ModelRequest, ProviderRefusedError, ProviderUnavailableError
+from app.data_plane.models import (
+    ModelAnswer,
+    ModelRequest,
+    ProviderRefusedError,
+    ProviderUnavailableError,
+    ToolCall,
+)
 from app.kernel.clock import Clock, SystemClock
 from app.kernel.release import RemoteProvider
 
@@ -119,7 +132,7 @@ class RemoteModel(ABC, Generic[C]):
             raise self._without_answer(error, question, request.timeout_seconds) from error
         finally:
             _question.reset(marker)
-        return self._read(body)
+        return self._read(body, request)
 
     @abstractmethod
     def _make(self, address: str, http: httpx2.AsyncClient) -> C:
@@ -130,15 +143,24 @@ class RemoteModel(ABC, Generic[C]):
         """The body of an answer. Raises StatusError or BrokenError for the client's own errors."""
 
     @abstractmethod
-    def _read(self, body: bytes) -> ModelAnswer:
+    def _read(self, body: bytes, request: ModelRequest) -> ModelAnswer:
         """What the body says. Raises what ``_malformed`` and ``_no_text`` make."""
 
-    def _answer(self, text: str, model: str, tokens: tuple[int, int] | None) -> ModelAnswer:
+    def _answer(
+        self, text: str, model: str, tokens: tuple[int, int] | None, calls: tuple[ToolCall, ...] = ()
+    ) -> ModelAnswer:
         """The model's name is what the server says that it is, as far as it is a name."""
         name = "".join(character for character in model[:_LONGEST_NAME] if character.isprintable())
         return ModelAnswer(
-            text, name or self._provider.model, *(tokens or (0, 0)), counted=tokens is not None
+            text, name or self._provider.model, *(tokens or (0, 0)), counted=tokens is not None, calls=calls
         )
+
+    def _calls(self, written: Sequence[Written], request: ModelRequest) -> tuple[ToolCall, ...]:
+        try:
+            return calls_of(written, request)
+        except TooMuchCalledError as error:
+            most = f"at most {MOST_CALLS} calls of tools, of {MOST_CALL_CHARACTERS} characters in all"
+            raise self._malformed(most) from error
 
     def _malformed(self, expected: str) -> ProviderUnavailableError:
         return self._unavailable(

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 import httptools
 
+from app.adapters.targets.addresses import is_permitted
 from app.kernel.errors import TransientError
 
 MAX_ANSWER_BYTES = 65_536
@@ -40,8 +40,8 @@ class NotSentError(TransientError):
         self.code = code
 
 
-class RefusedAddressError(NotSentError):
-    """The name leads only to addresses that the tenant may not send to."""
+class RefusedError(NotSentError):
+    """Nothing was sent, and trying again cannot help: it must not go there, or it is not who it should be."""
 
 
 class NoAnswerError(TransientError):
@@ -101,6 +101,11 @@ class Connection(asyncio.Protocol):
         finally:
             self._waiter = None
 
+    @property
+    def status(self) -> int:
+        """The answer's status, once its headers are whole; 0 before."""
+        return self._answer.status if self._headers_complete else 0
+
     def abort(self) -> None:
         """Close at once, whatever is under way."""
         self.reusable = False
@@ -146,6 +151,8 @@ class Connection(asyncio.Protocol):
         if not self._is_waiting():
             self.reusable = False  # a second answer to one request
             return
+        if self._headers_complete:
+            return  # a trailer must not overrule a header (RFC 9110, 6.5)
         self._answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -191,8 +198,7 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, code: str) -> None:
         if self._waiter is not None and not self._waiter.done():
-            status = self._answer.status if self._headers_complete else 0
-            self._waiter.set_exception(NoAnswerError(code, status))
+            self._waiter.set_exception(NoAnswerError(code, self.status))
         self.abort()
 
 
@@ -203,13 +209,14 @@ async def connect(origin: Origin, networks: frozenset[str], tls: ssl.SSLContext 
         networks: where else than to public addresses it may lead, as ``127.0.0.0/8``.
 
     Raises:
-        RefusedAddressError: with code ``address_not_allowed``.
+        RefusedError: with code ``address_not_allowed``, ``invalid_network`` or ``certificate_not_verified``.
         NotSentError: with code ``name_not_resolved``, ``tls_failed`` or ``connection_refused``.
     """
     loop = asyncio.get_running_loop()
     last: Exception | None = None
     for address in await _resolve(origin, networks):
         try:
+            # The address and never the name, which may lead elsewhere when it is asked for again.
             _, connection = await loop.create_connection(
                 Connection,
                 address,
@@ -221,28 +228,30 @@ async def connect(origin: Origin, networks: frozenset[str], tls: ssl.SSLContext 
             last = error
         else:
             return connection
+    if isinstance(last, ssl.SSLCertVerificationError):
+        raise RefusedError("certificate_not_verified", origin) from last
     raise NotSentError(
         "tls_failed" if isinstance(last, ssl.SSLError) else "connection_refused", origin
     ) from last
 
 
 async def _resolve(origin: Origin, networks: frozenset[str]) -> list[str]:
-    """The one place where a target's name becomes addresses, and where they are looked at before any is used."""
+    """The one place where a target's name becomes addresses, and where they are looked at before any is used.
+
+    Of a name that leads to permitted addresses and to others, the others are as if they were not there.
+    """
+    try:
+        allowed = [ip_network(network) for network in networks]
+    except ValueError as error:
+        raise RefusedError("invalid_network", origin) from error
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
             origin.host, origin.port, type=socket.SOCK_STREAM
         )
     except (OSError, UnicodeError) as error:
         raise NotSentError("name_not_resolved", origin) from error
-    allowed = [ip_network(network) for network in networks]
     addresses = [str(sockaddr[0]) for *_, sockaddr in found]
-    permitted = [address for address in addresses if _is_permitted(ip_address(address), allowed)]
+    permitted = [address for address in addresses if is_permitted(ip_address(address), allowed)]
     if not permitted:
-        raise RefusedAddressError("address_not_allowed", origin)
+        raise RefusedError("address_not_allowed", origin)
     return permitted
-
-
-def _is_permitted(address: IPv4Address | IPv6Address, allowed: Sequence[IPv4Network | IPv6Network]) -> bool:
-    plain = getattr(address, "ipv4_mapped", None) or address
-    public = plain.is_global and not plain.is_multicast
-    return public or any(plain.version == network.version and plain in network for network in allowed)

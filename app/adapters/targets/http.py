@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from app.adapters.retry_after import retry_after_seconds
@@ -28,9 +28,10 @@ from app.adapters.targets.connection import (
     NoAnswerError,
     NotSentError,
     Origin,
-    RefusedAddressError,
+    RefusedError,
     connect,
 )
+from app.control_plane.target_urls import InvalidTargetUrlError, read_target_url
 from app.data_plane.ports import Delivery, Probe, ProbeAnswer, Receipt
 from app.kernel.clock import Clock, SystemClock
 from app.kernel.errors import Fate, InterlockError
@@ -41,6 +42,7 @@ LONGEST_IDLE_SECONDS = 4.0
 """Below the five seconds after which many servers close: a request must not meet a closing connection."""
 
 _VISIBLE = re.compile(r"[\x20-\x7e]*")
+_PATH = re.compile(r"/[!-~]*")
 _CERTAINLY_NOT_TAKEN = frozenset({408, 425, 429})
 _IN_CONFLICT = 409
 _SEND_IT_ELSEWHERE = frozenset({307, 308})
@@ -167,7 +169,7 @@ class HttpTargets:
             answer = await self._exchange(
                 _Route(origin, address.networks), request, called_at + delivery.timeout_seconds
             )
-        except RefusedAddressError as error:
+        except RefusedError as error:
             return Receipt("refused", reason=error.code)
         except NotSentError as error:
             return Receipt("retry", reason=error.code)
@@ -218,7 +220,7 @@ class HttpTargets:
                 answer = await connection.exchange(request)
         except TimeoutError:
             if sending:
-                raise NoAnswerError("timed_out") from None
+                raise NoAnswerError("timed_out", connection.status) from None
             raise NotSentError("connect_timed_out", route.origin) from None
         self._give_back(state, route, connection)
         return answer
@@ -310,28 +312,35 @@ def _answer_of(answer: ProbeAnswer | BaseException) -> ProbeAnswer:
 
 
 def _request(origin: Origin, path: str, address: TargetAddress, delivery: Delivery) -> bytes | None:
-    """The request's bytes, or None when a value cannot stand in a header."""
+    """The request's bytes, or None when a value cannot stand in its path or in a header."""
+    first, *parts = delivery.path.split("/")
+    if first or not parts or any(_segment(part) != part for part in parts):
+        return None
     head = _head(
-        f"POST {path}/v1/effects/{quote(delivery.tool, safe='')} HTTP/1.1",
+        "POST",
+        f"{path}{delivery.path}",
         origin,
         address,
         {
             "Content-Type": "application/json",
-            "Content-Length": str(len(delivery.arguments)),
-            "Idempotency-Key": delivery.idempotency_key,
+            "Content-Length": str(len(delivery.body)),
+            **delivery.headers,
             "Interlock-Tenant": delivery.tenant_id,
             "Interlock-Orchestration": delivery.orchestration_id,
             **({"traceparent": delivery.traceparent} if delivery.traceparent is not None else {}),
         },
     )
-    return head + delivery.arguments if head is not None else None
+    return head + delivery.body if head is not None else None
 
 
 def _question(origin: Origin, path: str, address: TargetAddress, probe: Probe) -> bytes | None:
-    """A probe's bytes, or None when a value cannot stand in a header."""
-    asked = probe.path.replace("{key}", quote(probe.idempotency_key, safe=""))
+    """A probe's bytes, or None when a value cannot stand in its path or in a header."""
+    key = _segment(probe.idempotency_key)
+    if key is None:
+        return None
     return _head(
-        f"GET {path}{asked} HTTP/1.1",
+        "GET",
+        path + probe.path.replace("{key}", key),
         origin,
         address,
         {
@@ -343,29 +352,31 @@ def _question(origin: Origin, path: str, address: TargetAddress, probe: Probe) -
     )
 
 
+def _segment(value: str) -> str | None:
+    """``value`` as one segment of a path; None for what a server would drop, or take for another folder."""
+    if value in ("", ".", "..") or not value.isprintable():
+        return None
+    return quote(value, safe="")
+
+
 def _head(
-    request_line: str, origin: Origin, address: TargetAddress, headers: Mapping[str, str]
+    method: str, path: str, origin: Origin, address: TargetAddress, headers: Mapping[str, str]
 ) -> bytes | None:
-    """Request line and headers; None when a value cannot stand in a header."""
+    """Request line and headers; None when a value could end its line, or is not ASCII."""
     host = origin.host if ":" not in origin.host else f"[{origin.host}]"
     every = {"Host": f"{host}:{origin.port}", "User-Agent": "interlock", **headers}
     if address.authorization is not None:
         every["Authorization"] = address.authorization
-    if not all(_VISIBLE.fullmatch(value) for value in every.values()):
+    if not _PATH.fullmatch(path) or not all(_VISIBLE.fullmatch(value) for value in every.values()):
         return None
-    lines = [request_line, *(f"{name}: {value}" for name, value in every.items()), "\r\n"]
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in every.items()), "\r\n"]
     return "\r\n".join(lines).encode("ascii")
 
 
 @lru_cache(maxsize=1024)
 def _parse(url: str) -> tuple[Origin, str] | None:
     try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
+        scheme, host, port, path = read_target_url(url)
+    except InvalidTargetUrlError:
         return None
-    plain = parts.username is None and not parts.query and not parts.fragment
-    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
-        return None
-    path = quote(parts.path.rstrip("/"), safe="/%~")
-    return Origin(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)), path
+    return Origin(scheme, host, port), path

@@ -12,16 +12,28 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from app.data_plane.agent_runs import observing
 from app.data_plane.agent_runs.asking import Asker
+from app.data_plane.agent_runs.calling import ToolCaller
 from app.data_plane.agent_runs.in_flight import InFlight, Room
-from app.data_plane.agent_runs.run import Run, change, ended, interpret, is_final, resume, was_recorded
+from app.data_plane.agent_runs.run import (
+    Run,
+    change,
+    ended,
+    handed_over,
+    interpret,
+    is_final,
+    resume,
+    was_recorded,
+)
 from app.data_plane.agent_runs.run import failed as has_failed
 from app.data_plane.orchestration.holding import hold
 from app.data_plane.orchestration.observing import batch
 from app.data_plane.orchestration.recorder import Loaded, Recorder, try_again, wait_for_release
 from app.data_plane.ports import Carrier, Change, Claim, Queue, Store, Verdict, may_be_more
+from app.data_plane.replay.record import named_contents
 from app.kernel import fault_points
+from app.kernel.clock import Clock, to_text
 from app.kernel.errors import TransientError
-from app.kernel.facts import ModelAnswered, Recorded
+from app.kernel.facts import ModelAsked, Recorded
 from app.kernel.fault_points import FaultPoint
 
 _log = logging.getLogger(__name__)
@@ -41,7 +53,9 @@ class Runner:
         store: Store,
         recorder: Recorder,
         asker: Asker,
+        caller: ToolCaller,
         carrier: Carrier,
+        clock: Clock,
         *,
         batch_size: int,
         in_flight: int,
@@ -49,6 +63,8 @@ class Runner:
         self._store = store
         self._recorder = recorder
         self._asker = asker
+        self._caller = caller
+        self._clock = clock
         self._carrier = carrier
         self._batch_size = batch_size
         self._in_flight = InFlight(in_flight)
@@ -107,14 +123,19 @@ class Runner:
 
     async def _finish(self, runs: Sequence[Run], room: Room) -> int:
         """Ask for all of them at once and record each as it becomes final; returns how many failed."""
-        asking = {asyncio.create_task(self._asker.ask(run)) for run in runs}
+        told = any(run.recording_is_urgent for run in runs)
+        runs = await self._record_answers(runs)
+        if told:
+            fault_points.reached(FaultPoint.AFTER_TOLD, Queue.AGENT_RUNS)
+        await self._hand_over([run for run in runs if run.waits])
+        asking = {asyncio.create_task(self._go_on(run)) for run in runs if not run.waits}
         failed = 0
         later: list[TransientError] = []
         try:
             while asking:
                 done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
                 final, others = await self._record(_asked(done, later))
-                asking |= {asyncio.create_task(self._asker.ask(run)) for run in others}
+                asking |= {asyncio.create_task(self._go_on(run)) for run in others}
                 # A straggler keeps its own place and no other.
                 await room.keep(len(asking))
                 failed += sum(has_failed(run) for run in final)
@@ -125,6 +146,10 @@ class Runner:
             # Only now, when the others are recorded: what is left is given back, and done later.
             raise later[0]
         return failed
+
+    async def _go_on(self, run: Run) -> Run:
+        """Make the calls that its last answer may make, or ask a model."""
+        return await (self._caller.call(run) if run.reads else self._asker.ask(run))
 
     def _claim(self, worker: str, run_ids: tuple[str, ...], most: int) -> list[Claim]:
         claims = self._store.claim(Queue.AGENT_RUNS, limit=most, worker=worker, step_ids=run_ids)
@@ -141,7 +166,7 @@ class Runner:
         tenants = sorted({claim.tenant_id for claim in claims})
         # A step that was done again begins to count its attempts anew; its fence tells that it was held before.
         chains = self._store.run_chains(tenants, [claim.step_id for claim in claims if claim.fence > 1])
-        answers = self._store.contents(tenants, _answers(chain or () for chain in chains.values()))
+        answers = self._store.contents(tenants, _needed(claims, chains, loaded))
         runs: list[Run] = []
         settled: list[Change] = []
         for claim in claims:
@@ -164,11 +189,28 @@ class Runner:
         """Record answers, then what they mean; returns the runs that are final, and those that ask on."""
         fault_points.reached(FaultPoint.AFTER_EFFECT_BEFORE_RECORD, Queue.AGENT_RUNS)
         runs = await self._record_answers(runs)
-        await asyncio.to_thread(_interpret, runs, asyncio.get_running_loop().time())
-        final, others = [run for run in runs if ended(run)], [run for run in runs if not ended(run)]
+        # Whoever comes from a tool has nothing to interpret: its model is told what came of the call.
+        answered = [run for run in runs if run.answer is not None or run.given_up is not None]
+        await asyncio.to_thread(self._interpret, answered, asyncio.get_running_loop().time())
+        final = [run for run in runs if ended(run)]
         if final:
             await self._end(final)
-        return final, others
+        going_on = await self._record_answers([run for run in runs if not ended(run)])
+        await self._hand_over([run for run in going_on if run.waits])
+        return final, [run for run in going_on if not run.waits]
+
+    def _interpret(self, runs: Sequence[Run], now: float) -> None:
+        at = to_text(self._clock.now())
+        for run in runs:
+            interpret(run, now, at)
+
+    async def _hand_over(self, runs: Sequence[Run]) -> None:
+        """Let the orchestrations judge and deliver what the runs have called for; the runs wait without a worker."""
+        if runs:
+            fault_points.reached(FaultPoint.BEFORE_HAND_OVER, Queue.AGENT_RUNS)
+            await hold(lambda: self._recorder.record([handed_over(run) for run in runs]))
+            fault_points.reached(FaultPoint.AFTER_HAND_OVER, Queue.AGENT_RUNS)
+            observing.put_off(run.watched for run in runs)
 
     async def _record_answers(self, runs: Sequence[Run]) -> list[Run]:
         """Record what was paid for; returns the runs that are still this worker's to interpret."""
@@ -212,15 +254,17 @@ def _or_raise(ended: tuple[int, int] | BaseException) -> tuple[int, int]:
     return ended
 
 
-def _interpret(runs: Sequence[Run], now: float) -> None:
-    for run in runs:
-        interpret(run, now)
-
-
-def _answers(chains: Iterable[Sequence[Recorded]]) -> list[str]:
-    return [
-        recorded.fact.answer_digest
-        for chain in chains
-        for recorded in chain
-        if isinstance(recorded.fact, ModelAnswered)
-    ]
+def _needed(
+    claims: Sequence[Claim],
+    chains: Mapping[str, tuple[Recorded, ...] | None],
+    loaded: Mapping[str, Loaded],
+) -> list[str]:
+    """The contents that runs which were begun before are taken up with."""
+    facts = (one.fact for chain in chains.values() for one in chain or ())
+    named = named_contents(tuple(fact for fact in facts if not isinstance(fact, ModelAsked)))
+    for claim in claims:
+        one = loaded.get(claim.orchestration_id)
+        for key in one.state.calls_of(claim.step_id) if one is not None else ():
+            action = one.state.actions_by_id.get(key) if one is not None else None
+            named |= {action.receipt_digest} if action is not None and action.receipt_digest else set()
+    return sorted(named)

@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.kernel.facts import AnswerRejected, AnyFact, BudgetRefused, ModelAsked, ModelFailed, ProviderHop
+from app.kernel.facts import (
+    AnswerRejected,
+    AnyFact,
+    BudgetRefused,
+    ModelAnswered,
+    ModelAsked,
+    ModelFailed,
+    ProviderHop,
+    ToolAnswered,
+    ToolCalled,
+    ToolFailed,
+)
 
 SLOW = "slow"
 """The reason of a hop that leaves nobody: a second provider is asked beside the first."""
@@ -55,6 +66,8 @@ class _Standing:
     rejected: AnswerRejected | None = None
     """The last thing that happened was that an answer was no proposal."""
     asked_again: bool = False
+    calling: str = ""
+    """Whose answer called tools, and who is told what came of it."""
 
     @property
     def failed(self) -> list[str]:
@@ -80,6 +93,8 @@ def next_move(
         seconds_left: until the stage's limit.
     """
     standing = _fold(facts)
+    if standing.calling:
+        return Ask(standing.calling)
     if standing.rejected is not None and not standing.asked_again:
         return Ask(standing.rejected.provider, again=standing.rejected)
     for provider in providers:
@@ -116,13 +131,19 @@ def leave(
 def _fold(facts: Iterable[AnyFact]) -> _Standing:
     standing = _Standing({}, {})
     for fact in facts:
-        standing.rejected = None
+        if not isinstance(fact, _OF_CALLS):
+            standing.rejected, standing.calling = None, ""
         match fact:
             case ModelAsked():
                 standing.asking = fact.provider
                 standing.asked_again |= fact.again
                 if not fact.again:
                     standing.questions[fact.provider] = standing.questions.get(fact.provider, 0) + 1
+            case ToolCalled():
+                # Each turn of a conversation is a question of its own; nobody is asked too often for that.
+                standing.calling, standing.questions = standing.asking, {}
+            case ModelAnswered():
+                standing.asking = fact.provider
             case ModelFailed() if fact.code != CANCELLED:
                 standing.ended[fact.provider] = fact.code
             case BudgetRefused():
@@ -135,6 +156,9 @@ def _fold(facts: Iterable[AnyFact]) -> _Standing:
                 standing.ended[left] = reason
                 standing.asking = left
     return standing
+
+
+_OF_CALLS = (ToolCalled, ToolAnswered, ToolFailed)
 
 
 def _give_up(providers: Sequence[str], standing: _Standing) -> GiveUp:

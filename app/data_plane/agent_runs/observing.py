@@ -6,7 +6,16 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.kernel.facts import AnyFact, ModelAnswered, ModelAsked, ModelFailed, ProviderHop, RunFailed
+from app.kernel.facts import (
+    AnyFact,
+    ModelAnswered,
+    ModelAsked,
+    ModelFailed,
+    ProviderHop,
+    RunFailed,
+    ToolAnswered,
+    ToolFailed,
+)
 from app.telemetry import metrics, naming, tracing
 from app.telemetry.logs import get_logger
 from app.telemetry.tracing import AttributeValue, Keys
@@ -25,6 +34,16 @@ class Question:
     outcome: ModelAnswered | ModelFailed
 
 
+@dataclass(frozen=True, slots=True)
+class Called:
+    """One call of a tool that reads, over. What writes or sends has a span of its delivery."""
+
+    start_ns: int
+    end_ns: int
+    tool: str
+    outcome: ToolAnswered | ToolFailed
+
+
 @dataclass(slots=True)
 class Watched:
     """A run as it is seen from outside, from its claim on.
@@ -38,6 +57,7 @@ class Watched:
     stage: str
     agent: str
     questions: list[Question] = field(default_factory=list)
+    calls: list[Called] = field(default_factory=list)
     hops: list[tuple[int, ProviderHop]] = field(default_factory=list)
     """With the nanosecond since the epoch."""
     since_ns: int = field(default_factory=tracing.now_ns)
@@ -45,6 +65,10 @@ class Watched:
     def asked(self, since_ns: int, asked: ModelAsked, outcome: ModelAnswered | ModelFailed) -> None:
         """A question is over."""
         self.questions.append(Question(since_ns, tracing.now_ns(), asked, outcome))
+
+    def called(self, since_ns: int, tool: str, outcome: ToolAnswered | ToolFailed) -> None:
+        """A call of a tool is over."""
+        self.calls.append(Called(since_ns, tracing.now_ns(), tool, outcome))
 
     def hopped(self, hop: ProviderHop) -> None:
         """The run turned from one provider to the next, or to its end."""
@@ -65,12 +89,19 @@ def final(runs: Iterable[tuple[Watched, AnyFact]]) -> None:
             _log.log(level, words, **joined, stage=run.stage, agent=run.agent, failure=failure or "")
 
 
-def _record(run: Watched, failure: str | None) -> None:
+def put_off(runs: Iterable[Watched]) -> None:
+    """Tell the runs that wait for what they called for: what they did until now is a span of its own."""
+    for run in runs:
+        if tracing.is_sampled(run.traceparent):
+            _record(run, None, "waiting")
+
+
+def _record(run: Watched, failure: str | None, outcome: str = "proposal") -> None:
     attributes: dict[str, AttributeValue] = {
         naming.GEN_AI_OPERATION: "invoke_agent",
         naming.GEN_AI_AGENT: run.agent,
         naming.STAGE: run.stage,
-        naming.OUTCOME: failure or "proposal",
+        naming.OUTCOME: failure or outcome,
     }
     if run.questions:
         attributes |= _genai(run.questions[-1])
@@ -93,6 +124,16 @@ def _record(run: Watched, failure: str | None) -> None:
             start_ns=question.start_ns,
             end_ns=question.end_ns,
             attributes={naming.GEN_AI_OPERATION: "chat", **_genai(question)},
+        )
+    for call in run.calls:
+        failed = {naming.ERROR_TYPE: call.outcome.code} if isinstance(call.outcome, ToolFailed) else {}
+        tracing.record(
+            naming.tool_span(call.tool),
+            run.keys,
+            parent=parent,
+            start_ns=call.start_ns,
+            end_ns=call.end_ns,
+            attributes={naming.GEN_AI_OPERATION: "execute_tool", naming.GEN_AI_TOOL: call.tool, **failed},
         )
 
 

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from app.data_plane.agent_runs import moves
+from app.data_plane.agent_runs import calls, moves
 from app.data_plane.agent_runs.prompts import prompt_bytes
 from app.data_plane.agent_runs.purse import Asking, Purse
+from app.data_plane.agent_runs.recordings import read_recording, recording
 from app.data_plane.agent_runs.run import Answer, Run
 from app.data_plane.budgets.costs import MARGIN_SECONDS, cost, worst_case
 from app.data_plane.budgets.reservations import Amounts, Refusal, Settlement
@@ -222,6 +223,8 @@ def _request(run: Run, question: Question) -> ModelRequest:
         temperature=run.agent.temperature,
         max_output_tokens=run.agent.max_output_tokens,
         timeout_seconds=run.agent.timeout_seconds,
+        tools=calls.offers(run.state, run.agent, run.calls_made),
+        turns=run.turns(),
     )
     if question.again is None:
         return request
@@ -290,8 +293,8 @@ def _answered(under_way: _UnderWay, answer: ModelAnswer, started_at: str) -> Non
         tokens = (answer.input_tokens, answer.output_tokens)
         _fail(under_way, moves.CANCELLED, Fate.TRANSIENT, presumed=not answer.counted, tokens=tokens)
         return
-    # What is interpreted is what was recorded, to the byte: a lone surrogate has no UTF-8.
-    text = answer.text.encode("utf-8", "replace")
+    # What is interpreted is what was recorded, to the byte.
+    recorded = recording(answer)
     told = Amounts(
         tokens=answer.input_tokens + answer.output_tokens,
         nano_usd=cost(under_way.price, answer.input_tokens, answer.output_tokens),
@@ -303,15 +306,17 @@ def _answered(under_way: _UnderWay, answer: ModelAnswer, started_at: str) -> Non
         position=question.position,
         provider=question.provider,
         model=answer.model,
-        answer_digest=run.contents.add_bytes(text),
+        answer_digest=run.contents.add_bytes(recorded),
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
         started_at=started_at,
         duration_ms=spent.milliseconds,
         nano_usd=spent.nano_usd,
         presumed=not answer.counted,
+        calls=len(answer.calls),
     )
-    run.answer = Answer(question.position, question.provider, text.decode())
+    text, called = read_recording(recorded, len(answer.calls))
+    run.answer = Answer(question.position, question.provider, text, called)
     _over(under_way, answered, Settlement(under_way.reservation_id, spent, presumed=not answer.counted))
 
 

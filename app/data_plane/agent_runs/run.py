@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.data_plane.agent_runs import moves, observing
+from app.data_plane.agent_runs import calls, effects, moves, observing
 from app.data_plane.agent_runs.moves import Ask, GiveUp
-from app.data_plane.agent_runs.proposals import PARSER, Proposal, read_answer
+from app.data_plane.agent_runs.proposals import PARSER, Proposal, Rejection, read_answer
+from app.data_plane.agent_runs.recordings import read_recording
 from app.data_plane.budgets.reservations import Settlement
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import ExpressionError
-from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded
+from app.data_plane.models import ToolCall, Turn
+from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded, Plan, Work
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import Append, Change, Claim
 from app.kernel.errors import DefectError
 from app.kernel.facts import (
     AnswerRejected,
     AnyFact,
+    CallProposed,
     ModelAnswered,
     ModelAsked,
     ProposalMade,
@@ -25,6 +28,7 @@ from app.kernel.facts import (
     Recorded,
     RunFailed,
     StepLapsed,
+    ToolCalled,
 )
 from app.kernel.release import AgentBundle, Stage
 from app.telemetry.tracing import Keys
@@ -41,6 +45,7 @@ class Answer:
     position: int
     provider: str
     text: str
+    calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(slots=True)
@@ -75,11 +80,34 @@ class Run:
     """The provider that another one, asked beside it, was faster than."""
     may_be_asked_at: dict[str, float] = field(default_factory=dict)
     """By the event loop's clock, for the providers that said so."""
+    reads: list[ToolCalled] = field(default_factory=list)
+    """Permitted calls of reading tools that are to be made."""
+    effects: list[CallProposed] = field(default_factory=list)
+    """Calls that write or send: the run waits for what its orchestration makes of them."""
 
     @property
     def facts(self) -> tuple[AnyFact, ...]:
         """Those that are not recorded yet."""
         return tuple(self.chain[self.recorded :])
+
+    @property
+    def waits(self) -> bool:
+        """Whether all that is left to do is to wait for what it called for."""
+        return bool(self.effects) and not self.reads
+
+    @property
+    def calls_made(self) -> int:
+        """How many of its calls were judged, whatever came of them."""
+        return sum(isinstance(fact, ToolCalled) for fact in self.chain)
+
+    @property
+    def caller(self) -> calls.Caller:
+        """Whose calls they are."""
+        return calls.Caller(self.state, self.agent, self.stage.name, self.claim.step_id, self.contents)
+
+    def turns(self) -> tuple[Turn, ...]:
+        """The answers that called tools, and what came of it."""
+        return calls.turns(self.chain, self.contents) if self.agent.tools else ()
 
     def take_position(self) -> int:
         """The next question's place among the run's questions; taken by one that is never asked, too."""
@@ -123,7 +151,11 @@ class Run:
 
 
 def resume(claim: Claim, loaded: Loaded, chain: Sequence[Recorded], answers: Mapping[str, bytes]) -> Run:
-    """The run as it stands: new, or with what was recorded of it before its worker died."""
+    """The run as it stands: new, or with what was recorded of it before its worker died.
+
+    Args:
+        answers: the contents that its chain names, and the receipts of what it called for.
+    """
     agent = loaded.state.release.agents[claim.subject]
     gave_up = claim.lapses >= MOST_LAPSES
     facts = [recorded.fact for recorded in chain]
@@ -134,7 +166,8 @@ def resume(claim: Claim, loaded: Loaded, chain: Sequence[Recorded], answers: Map
         agent=agent,
         # Nothing is evaluated any more of a run that gives up: that may be what ends its workers.
         inputs={} if gave_up else _inputs(agent, loaded),
-        contents=Contents({}),
+        # A run that calls tools compares what it is about to say with all that was said to it.
+        contents=Contents(loaded.contents.with_more(answers) if agent.tools else answers),
         watched=_watched(claim, loaded),
         chain=facts,
         recorded=len(facts),
@@ -161,12 +194,28 @@ def _take_up(run: Run, facts: Sequence[AnyFact], answers: Mapping[str, bytes]) -
             f"The payload store holds no answer {last.answer_digest[:12]}.",
             "It was erased: look at `runs explain`.",
         )
-    text = answers[last.answer_digest].decode()
-    interpreted = any(isinstance(fact, AnswerRejected) and fact.position == last.position for fact in facts)
+    text, called = read_recording(answers[last.answer_digest], last.calls)
+    interpreted = any(
+        isinstance(fact, (AnswerRejected, ToolCalled)) and fact.position == last.position for fact in facts
+    )
     if interpreted:
         run.last_text = text
+        _take_up_calls(run)
     else:
-        run.answer = Answer(last.position, last.provider, text)
+        run.answer = Answer(last.position, last.provider, text, called)
+
+
+def _take_up_calls(run: Run) -> None:
+    """Go on with the calls that have come to nothing yet, or to something that the run was not told."""
+    for fact in calls.open_calls(run.chain):
+        if fact.verdict == "permitted":
+            run.reads.append(fact)
+        elif run.state.is_settled(fact.action_id):
+            run.chain.append(effects.told(run.state, fact, run.contents))
+            run.recording_is_urgent = True
+        else:
+            made = sum(isinstance(one, ToolCalled) for one in run.chain[: run.chain.index(fact)])
+            run.effects.append(calls.proposal_of(run.caller, fact, made))
 
 
 def is_final(chain: Iterable[Recorded]) -> bool:
@@ -174,14 +223,26 @@ def is_final(chain: Iterable[Recorded]) -> bool:
     return any(isinstance(recorded.fact, (ProposalMade, RunFailed)) for recorded in chain)
 
 
-def interpret(run: Run, now: float) -> None:
-    """Append what the answer means, or why there is none: the end of the run, unless somebody else is asked."""
+def interpret(run: Run, now: float, at: str) -> None:
+    """Append what the answer means, or why there is none: the end of the run, unless it goes on.
+
+    Args:
+        now: by the event loop's clock.
+        at: by the clock on the wall, as facts tell it.
+    """
     if run.answer is None:
         _fail(run, run.given_up or GiveUp("provider_unavailable", ""))
         return
     answer = run.answer
     run.answer, run.last_text = None, answer.text
-    read = read_answer(answer.text, run.stage.proposal)
+    if answer.calls:
+        many = calls.too_many(run.agent, run.calls_made, len(answer.calls))
+        if not many:
+            _judge(run, answer, at)
+            return
+        read: Proposal | Rejection = Rejection("", many)
+    else:
+        read = read_answer(answer.text, run.stage.proposal)
     if isinstance(read, Proposal):
         digest = run.contents.add_bytes(read.body)
         # Their kinds alone: a place may hold a name that the model made up.
@@ -203,6 +264,22 @@ def interpret(run: Run, now: float) -> None:
     move = run.leave(answer.provider, moves.INVALID_ANSWER, now)
     if isinstance(move, GiveUp):
         _fail(run, GiveUp(move.failure, f"{move.detail}: {read}"[:300]))
+
+
+def _judge(run: Run, answer: Answer, at: str) -> None:
+    """The verdicts on what it calls; nothing of it has happened yet."""
+    placed = [
+        calls.PlacedCall(answer.position, number, written) for number, written in enumerate(answer.calls)
+    ]
+    for judged in calls.judge_calls(run.caller, run.chain, placed, at):
+        run.chain.append(judged.fact)
+        for body in judged.contents.values():
+            run.contents.add_bytes(body)
+        if judged.proposed is not None:
+            run.effects.append(judged.proposed)
+        elif judged.fact.verdict == "permitted":
+            run.reads.append(judged.fact)
+    run.recording_is_urgent = True
 
 
 def _fail(run: Run, end: GiveUp) -> None:
@@ -232,10 +309,24 @@ def change(run: Run, *, settle_it: bool) -> Change:
     )
 
 
+def handed_over(run: Run) -> Work:
+    """Its calls as what its orchestration is asked for, and the run put off until that has come to something."""
+    known = dict(run.contents.added)
+    named = {digest for call in run.effects for digest in (call.arguments_digest, call.provenance_digest)}
+    plan = Plan(
+        facts=tuple(run.effects),
+        contents={**known, **{digest: run.contents.body(digest) for digest in named}},
+        run=Append(run.claim.step_id, run.recorded, run.facts),
+        settlements=tuple(run.settlements),
+        settle="wait",
+    )
+    return Work(run.claim.tenant_id, run.claim.orchestration_id, run.claim, lambda _: plan)
+
+
 def was_recorded(run: Run) -> None:
     """All of it stands in the journal now."""
     run.recorded = len(run.chain)
-    run.contents.added.clear()
+    run.contents.were_kept()
     run.settlements.clear()
     run.recording_is_urgent = False
 

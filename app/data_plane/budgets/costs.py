@@ -16,6 +16,10 @@ FRAMING_TOKENS = 64
 """What a provider adds around the messages (roles, separators, its answer format), at most."""
 
 
+TOOLS_TOKENS = 1024
+"""What a provider adds to a question with tools, to tell its model how they are called, at most."""
+
+
 def cost(price: Price | None, input_tokens: int, output_tokens: int) -> int:
     """In billionths of a US dollar, each side rounded up; without a price nothing."""
     if price is None:
@@ -34,9 +38,10 @@ def worst_case(request: ModelRequest, prompt: bytes, price: Price | None, *, is_
         is_free: the provider costs no money, and so needs no price.
 
     A token is at least one byte of the prompt in every tokenizer that falls back to bytes, so that the bytes bound the
-    tokens; the answer is bounded by ``max_output_tokens``, the time by the question's own limit.
+    tokens: they hold the offered tools and what earlier calls came to as well. The answer is bounded by
+    ``max_output_tokens``, the time by the question's own limit.
     """
-    input_tokens = len(prompt) + FRAMING_TOKENS
+    input_tokens = len(prompt) + FRAMING_TOKENS + (TOOLS_TOKENS if request.tools or request.turns else 0)
     output_tokens = request.max_output_tokens
     return Amounts(
         tokens=input_tokens + output_tokens,

@@ -19,8 +19,41 @@ _TRANSIENT = frozenset(
         "lost_worker",
     }
     | {"time_limit", "timed_out", "connect_timed_out", "too_many_attempts", "secret_unavailable"}
+    | {"connection_refused", "name_not_resolved", "tls_failed"}
 )
 _BUSY_STATUSES = frozenset({"http_408", "http_425", "http_429"})
+
+_ELSEWHERE = (
+    "the target sent it to another address, and no redirect is followed",
+    "Write the address where the target is now into the tenant's document (`url`), and publish it",
+)
+_NOT_SENT: dict[str, tuple[str, str]] = {
+    "address_not_allowed": (
+        "its target's name leads only to addresses that are not public and that the tenant does not allow",
+        "Correct the target's `url` in the tenant's document, or name the network in its `allow`, and publish it;"
+        " when neither is wrong, find out who changed where the name leads",
+    ),
+    "invalid_address": (
+        "its target's URL cannot be read, or not in one way only",
+        "Correct the target's `url` in the tenant's document, or what it refers to: http or https, a host in its"
+        " usual spelling, no user, query or fragment",
+    ),
+    "invalid_network": (
+        "what its target may lead to is no network",
+        "Write each `allow` of the target in the tenant's document as 10.0.0.0/8, and publish it",
+    ),
+    "invalid_header": (
+        "a value of its request cannot stand in a path or a header",
+        "Look for line breaks, control characters or letters beyond ASCII in the target's secret and in the ids",
+    ),
+    "certificate_not_verified": (
+        "who answered could not show to be its target",
+        "Have the target's certificate mended (its names, its period, who issued it), or find out who answers there",
+    ),
+    "http_307": _ELSEWHERE,
+    "http_308": _ELSEWHERE,
+}
+"""Why a target was not asked, or not a second time elsewhere, and what to do: where the code alone says too little."""
 
 AGAIN = "look at `python -m app dead-letters plan {id}`, then replay it"
 
@@ -76,7 +109,8 @@ def run_remedy(cause: Cause, orchestration: str) -> str:
 
 def undelivered(tries: int, code: str) -> str:
     """What became of an action that was given up."""
-    return f"An action was not delivered in {attempts(tries)}: {code}."
+    why = f" ({_NOT_SENT[code][0]})" if code in _NOT_SENT else ""
+    return f"An action was not delivered in {attempts(tries)}: {code}{why}."
 
 
 def not_applied() -> str:
@@ -88,6 +122,8 @@ def undelivered_remedy(code: str, letter: str) -> str:
     """What to do about it."""
     if fate_of(code) is Fate.TRANSIENT:
         return f"When the target is well again, {AGAIN.format(id=letter)}: it is sent with the same key."
+    if code in _NOT_SENT:
+        return f"{_NOT_SENT[code][1]}; then {AGAIN.format(id=letter)}."
     return f"Mend what the target refuses; then {AGAIN.format(id=letter)}."
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.data_plane.backoff import spread
-from app.data_plane.orchestration.state import ActionState, OrchestrationState
+from app.data_plane.orchestration.action_state import ActionState
+from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import Delivery, Receipt
 from app.kernel.facts import (
     ActionAuthorised,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.data_plane.dispatch.attempts import SEND_WITHIN_SECONDS, key_is_kept, last_sent_at
-from app.data_plane.orchestration.state import MOST_PROBES, ActionState, OrchestrationState, may_be_probed
+from app.data_plane.orchestration.action_state import ActionState
+from app.data_plane.orchestration.state import MOST_PROBES, OrchestrationState, may_be_probed
 from app.data_plane.ports import ProbeAnswer
 from app.kernel.facts import DeliveryProbed, Recorded
 from app.kernel.release import Target

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.orchestration.progress import progress
 from app.data_plane.orchestration.recorder import Loaded, Plan, Planner, Recorder, Work
-from app.data_plane.orchestration.state import ActionState, OrchestrationState
+from app.data_plane.orchestration.state import OrchestrationState
 from app.kernel.errors import ConflictError, InterlockError, NotFoundError, PermanentError, TransientError
 from app.kernel.facts import ActionSettled, DeliveryProbed, Recorded
 from interlock.canonical import canonical_bytes, digest_bytes

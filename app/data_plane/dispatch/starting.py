@@ -10,6 +10,8 @@ from app.data_plane.dispatch.attempts import SEND_WITHIN_SECONDS, before_attempt
 from app.data_plane.dispatch.doubts import first_probe_seconds, will_be_asked
 from app.data_plane.orchestration.recorder import Loaded, Plan, Recorded
 from app.data_plane.ports import Claim, Delivery, Verdict
+from app.data_plane.tools import carried, outgoing
+from app.data_plane.tools.calling import Carried
 from app.kernel.clock import Clock
 from app.kernel.errors import DefectError
 from app.kernel.facts import ActionAuthorised, DeliveryInDoubt, DeliveryStarted
@@ -47,6 +49,7 @@ class Intent:
         self._clock = clock
         self._lease_ends = claimed_at + timedelta(seconds=claim.lease_seconds)
         self._planned: int | None = None
+        self._carried: Carried | None = None
         self._started_at = claimed_at
 
     def plan(self, loaded: Loaded) -> Plan:
@@ -60,6 +63,8 @@ class Intent:
             return self.give_back(loaded)
         fact = before_attempt(loaded.state, step_id, facts, now)
         if isinstance(fact, DeliveryStarted):
+            # What cannot be made into a message is found out before anybody believes that it was sent.
+            self._carried = _carried(loaded, step_id)
             self._planned, self._started_at = fact.attempt, now
             return Plan((fact,), settle="keep")
         if isinstance(fact, DeliveryInDoubt):
@@ -80,7 +85,8 @@ class Intent:
             return None
         action = after.state.actions_by_id[self.claim.step_id]
         proposed = action.proposed
-        if not isinstance(proposed, ActionAuthorised):
+        message = self._carried
+        if not isinstance(proposed, ActionAuthorised) or message is None:
             raise DefectError(f"The action {self.claim.step_id} was started though the policy denied it.")
         target = after.state.release.target(proposed.target)
         event_id = after.state.started.event_id if after.state.started is not None else ""
@@ -94,7 +100,9 @@ class Intent:
             event_id=event_id,
             tool=proposed.tool,
             idempotency_key=proposed.idempotency_key,
-            arguments=after.contents.body(proposed.arguments_digest),
+            path=message.path,
+            headers=message.headers,
+            body=message.body,
             timeout_seconds=target.timeout_seconds,
             attempt=action.attempts,
             traceparent=span.traceparent if span is not None else recorded.traceparent,
@@ -104,6 +112,16 @@ class Intent:
     def _is_own_start(self, loaded: Loaded) -> bool:
         action = loaded.state.actions_by_id.get(self.claim.step_id)
         return action is not None and action.status == "sending" and action.attempts == self._planned
+
+
+def _carried(loaded: Loaded, action_id: str) -> Carried:
+    """What is posted: the tool's message of exactly the recorded arguments, with the key where the release puts it."""
+    proposed = loaded.state.actions_by_id[action_id].proposed
+    if not isinstance(proposed, ActionAuthorised):
+        raise DefectError(f"The action {action_id} is not authorised.")
+    spec = loaded.state.release.tools.get(proposed.tool)
+    wanted = outgoing(proposed.tool, loaded.contents.object(proposed.arguments_digest))
+    return carried(wanted, spec.idempotency if spec is not None else "header", proposed.idempotency_key)
 
 
 def turn_seconds(claim: Claim, loaded: Loaded | None) -> float:

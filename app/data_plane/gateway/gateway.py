@@ -16,16 +16,20 @@ from app.data_plane.gateway.schema_leaves import plain
 from app.data_plane.gateway.slices import slice_of
 from app.kernel.errors import PermanentError
 from app.kernel.proposal_schema import Node, compiled
-from app.kernel.release import Policy
+from app.kernel.release import Policy, Release
 from app.kernel.schema_check import Misfit, misfit
 from app.kernel.schema_words import misfits
-from app.kernel.tool_spec import ToolSpec
+from app.kernel.tool_spec import ToolSpec, argument_schema
 from interlock.canonical import JsonObject, JsonValue, NotCanonicalError, canonical_bytes
 
 MAX_ARGUMENTS = 65_536
 """Bytes of a call's arguments as JSON."""
 
 _NOTHING_SPENT = Spend()
+
+
+MOST_KEPT = 256
+"""Gateways of releases that a process keeps."""
 
 
 class UnusablePolicyError(PermanentError):
@@ -63,9 +67,9 @@ class Gateway:
         self._policy = policy
         self._tools = dict(tools)
         self._allowed = {agent: frozenset(names) for agent, names in allowed.items()}
-        self._schemas = {name: closed(spec.input_schema) for name, spec in tools.items()}
+        self._schemas = {name: argument_schema(spec.input_schema) for name, spec in tools.items()}
         self._nodes: dict[str, Node] = {name: compiled(schema) for name, schema in self._schemas.items()}
-        self._decimals = {name: _decimals(schema) for name, schema in self._schemas.items()}
+        self._decimals = {name: decimals_of(schema) for name, schema in self._schemas.items()}
         try:
             for name in self._tools:
                 slice_of(policy.cedar, name)
@@ -131,27 +135,22 @@ class Gateway:
         )
 
 
-def closed(schema: JsonObject) -> JsonObject:
-    """A tool's input schema for checking: closed at its top, and without our own marks."""
-    plain_schema = _without_marks(schema)
-    assert isinstance(plain_schema, dict)
-    return {"type": "object", **plain_schema, "additionalProperties": False}
+def gateway_of(release: Release) -> Gateway:
+    """The gateway of a release, made once in a process: by its policy, its tools, and what its agents may call."""
+    found = _made.get(release.digest)
+    if found is None:
+        allowed = {name: [one.tool for one in agent.tools] for name, agent in release.agents.items()}
+        if len(_made) >= MOST_KEPT:
+            _made.clear()
+        found = _made[release.digest] = Gateway(release.policy, release.tools, allowed)
+    return found
 
 
-def _without_marks(value: JsonValue) -> JsonValue:
-    if isinstance(value, Mapping):
-        return {
-            name: _without_marks(item)
-            for name, item in value.items()
-            # A property may be named so; only beside a schema's own words it is the mark, which is a text.
-            if not (name == "x-interlock" and isinstance(item, str))
-        }
-    if isinstance(value, (list, tuple)):
-        return [_without_marks(item) for item in value]
-    return value
+_made: dict[str, Gateway] = {}
 
 
-def _decimals(schema: JsonObject) -> frozenset[str]:
+def decimals_of(schema: JsonObject) -> frozenset[str]:
+    """The arguments of an input schema that are fractions, whatever else they may be."""
     properties = schema.get("properties")
     if not isinstance(properties, Mapping):
         return frozenset()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from interlock.canonical import JsonObject
+from interlock.canonical import JsonObject, JsonValue
 
 
 class Origin(StrEnum):
@@ -66,3 +66,17 @@ class Provenance:
 def as_json(provenance: Mapping[str, Provenance]) -> JsonObject:
     """By argument, as the payload store keeps it."""
     return {name: one.as_json() for name, one in provenance.items()}
+
+
+def from_json(held: JsonObject) -> dict[str, Provenance]:
+    """By argument, from what the payload store keeps."""
+    return {name: _one(value) for name, value in held.items() if isinstance(value, Mapping)}
+
+
+def _one(held: JsonObject) -> Provenance:
+    origins = tuple(Origin(name) for name in _texts(held.get("origins")))
+    return Provenance(origins, _texts(held.get("fields")), _texts(held.get("unproven")))
+
+
+def _texts(value: JsonValue) -> tuple[str, ...]:
+    return tuple(str(item) for item in value) if isinstance(value, (list, tuple)) else ()

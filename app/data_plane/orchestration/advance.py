@@ -1,4 +1,4 @@
-"""``advance``: from accepted events to their first stage, and from reviews that nobody completed to their end."""
+"""``advance``: from accepted events to their first stage, and from waits for people to their end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.decide import TakeSnapshot, outstanding
 from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded, Plan, Recorder, Work
 from app.data_plane.ports import Carrier, Claim, LookupRequest, Lookups, Queue, Store, may_be_more
-from app.kernel.facts import ReviewExpired, SnapshotTaken
+from app.kernel.facts import ApprovalExpired, ReviewExpired, SnapshotTaken
 from app.telemetry import tracing
 from interlock.canonical import JsonValue, canonical_bytes, digest_bytes
 
@@ -49,6 +49,8 @@ class Advancer:
         def plan(loaded: Loaded) -> Plan:
             if claim.stage:
                 return _expire(loaded, claim.stage)
+            if claim.subject:
+                return _expire_approval(loaded, claim.subject)
             body = snapshots.get(claim.orchestration_id)
             if isinstance(body, Exception):
                 raise body
@@ -90,6 +92,13 @@ def _expire(loaded: Loaded, stage: str) -> Plan:
     one = loaded.state.stages.get(stage)
     waits = loaded.state.closed is None and one is not None and one.awaits_a_person
     return Plan((ReviewExpired(stage=stage),)) if waits else Plan()
+
+
+def _expire_approval(loaded: Loaded, action_id: str) -> Plan:
+    """The wait for people's consent ends; whoever answered last, or ended the orchestration, was faster than this."""
+    action = loaded.state.actions_by_id.get(action_id)
+    waits = loaded.state.closed is None and action is not None and action.awaits_people
+    return Plan((ApprovalExpired(action_id=action_id),)) if waits else Plan()
 
 
 def _tried_on(claims: Sequence[Claim], loaded: Mapping[str, Loaded]) -> dict[str, Loaded]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.orchestration.recorder import Loaded, Plan, Planner, Recorder, Work
-from app.data_plane.orchestration.state import ActionState, OrchestrationState
+from app.data_plane.orchestration.state import OrchestrationState
 from app.kernel.errors import ConflictError, TransientError
 from app.kernel.facts import TERMINAL, AnyFact, CancelRequested, DeliveryInDoubt
 from interlock.canonical import canonical_bytes, digest_bytes
@@ -60,7 +61,7 @@ def foresee(state: OrchestrationState, open_steps: Sequence[str]) -> Foreseen:
         by_status.setdefault(status, []).append(action.proposed.name)
     sending = {key for key, action in state.actions_by_id.items() if action.status == "sending"}
     return Foreseen(
-        stays_unsent=tuple(by_status.get("authorised", ())),
+        stays_unsent=(*by_status.get("authorised", ()), *by_status.get("awaiting_approval", ())),
         waited_for=tuple(by_status.get("sending", ())),
         in_doubt=tuple(by_status.get("in_doubt", ())),
         confirmed=tuple(by_status.get("confirmed", ())),

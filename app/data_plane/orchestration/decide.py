@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from app.data_plane.orchestration.state import (
-    OrchestrationState,
-    evolve,
-    is_over,
-    ready,
-)
+from app.data_plane.orchestration.state import OrchestrationState, evolve, is_over, ready
 from app.kernel.facts import AnyFact
 
 
@@ -51,6 +46,20 @@ class Authorise:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthoriseCall:
+    """Ask the policy about what a run's model has called for."""
+
+    action_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConcludeApproval:
+    """Turn people's answers, or their absence, into a verdict."""
+
+    action_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deliver:
     """Send the action."""
 
@@ -65,7 +74,18 @@ class Close:
     reason: str
 
 
-Command = TakeSnapshot | ConsiderStage | Aggregate | Complete | Conclude | Authorise | Deliver | Close
+Command = (
+    TakeSnapshot
+    | ConsiderStage
+    | Aggregate
+    | Complete
+    | Conclude
+    | Authorise
+    | AuthoriseCall
+    | ConcludeApproval
+    | Deliver
+    | Close
+)
 
 
 def decide(state: OrchestrationState, fact: AnyFact) -> tuple[Command, ...]:
@@ -90,11 +110,31 @@ def outstanding(state: OrchestrationState) -> tuple[Command, ...]:
         return _close_early(state)
     if state.snapshot_digest is None:
         return (TakeSnapshot(),)
+    judged = state.decision is not None and len(state.decided_actions) == state.decision.actions
+    effects = _towards_effects(state, judged)
     if state.decision is None:
-        return _towards_a_decision(state)
-    if len(state.actions_by_id) < state.decision.actions:
-        return (Authorise(),)
-    return _towards_the_end(state)
+        return (*effects, *_towards_a_decision(state))
+    if not judged:
+        return (*effects, Authorise())
+    return effects or _towards_the_end(state)
+
+
+def _towards_effects(state: OrchestrationState, judged: bool) -> tuple[Command, ...]:
+    """What runs have called for, what people have answered, and what may be sent.
+
+    Args:
+        judged: every action of the decision has its verdict; before that none of them is sent.
+    """
+    actions = state.actions_by_id
+    return (
+        *(AuthoriseCall(key) for key in state.calls or {} if key not in actions),
+        *(ConcludeApproval(key) for key, action in actions.items() if action.was_answered),
+        *(
+            Deliver(key)
+            for key, action in actions.items()
+            if action.status == "authorised" and (judged or action.proposed.run_id)
+        ),
+    )
 
 
 def _close_early(state: OrchestrationState) -> tuple[Command, ...]:
@@ -111,10 +151,14 @@ def _close_early(state: OrchestrationState) -> tuple[Command, ...]:
 
 def _towards_a_decision(state: OrchestrationState) -> tuple[Command, ...]:
     commands: list[Command] = []
+    # What may end the orchestration waits: nothing may be on its way to a target then.
+    may_end = not any(action.status == "sending" for action in state.actions_by_id.values())
     for template in state.release.template.stages:
         stage = state.stages[template.name]
         if stage.status == "pending" and ready(state, template.name):
             commands.append(ConsiderStage(template.name))
+        elif not may_end:
+            continue
         elif stage.status == "running" and not stage.missing(template.agents):
             commands.append(Aggregate(template.name))
         elif stage.resolved is not None and stage.status == "in_review":
@@ -122,7 +166,7 @@ def _towards_a_decision(state: OrchestrationState) -> tuple[Command, ...]:
         elif stage.expired and stage.review is not None:
             limit = f"nobody completed it within {stage.review.expires_seconds:g} s"
             return (Close("failed", f"stage {template.name}: review expired: {limit}"),)
-    if all(stage.settled for stage in state.stages.values()):
+    if may_end and all(stage.settled for stage in state.stages.values()):
         commands.append(Conclude())
     return tuple(commands)
 
@@ -136,4 +180,4 @@ def _towards_the_end(state: OrchestrationState) -> tuple[Command, ...]:
         settled = any(action.status == "settled" for action in actions.values())
         known = "confirmed or settled" if settled else "confirmed"
         return (Close("completed", f"decided, and every permitted action is {known}"),)
-    return tuple(Deliver(key) for key, action in actions.items() if action.status == "authorised")
+    return ()

@@ -12,14 +12,16 @@ from typing import Literal
 from app.data_plane.aggregation.rules import Proposal, Result, aggregate
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import ExpressionError, Scope
-from app.data_plane.orchestration.authorisation import authorise
+from app.data_plane.orchestration.authorisation import authorise, authorise_call, conclude_approval
 from app.data_plane.orchestration.decide import (
     Aggregate,
     Authorise,
+    AuthoriseCall,
     Close,
     Command,
     Complete,
     Conclude,
+    ConcludeApproval,
     ConsiderStage,
     Deliver,
     TakeSnapshot,
@@ -93,6 +95,10 @@ def _perform(state: OrchestrationState, command: Command, contents: Contents) ->
             return [_conclude(state, contents)]
         case Authorise():
             return list(authorise(state, _decision(state, contents), contents))
+        case AuthoriseCall(action_id=key):
+            return [authorise_call(state, (state.calls or {})[key], contents)]
+        case ConcludeApproval(action_id=key):
+            return [conclude_approval(state, key)]
         case Close(status=status, reason=reason):
             return [OrchestrationClosed(status=status, reason=reason)]
     raise DefectError(f"No pure code performs {type(command).__name__}.")

@@ -13,11 +13,12 @@ from functools import cached_property
 from typing import Literal
 
 from app.data_plane.backoff import spread
+from app.data_plane.budgets.reservations import Settlement
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import Scope
 from app.data_plane.orchestration.progress import progress, scope
 from app.data_plane.orchestration.state import OrchestrationState, fold, initial
-from app.data_plane.orchestration.steps import called_for, over
+from app.data_plane.orchestration.steps import called_for, over, woken
 from app.data_plane.ports import (
     Append,
     Carrier,
@@ -28,6 +29,7 @@ from app.data_plane.ports import (
     NewStep,
     Queue,
     Releases,
+    Settle,
     StageCanvas,
     Store,
     Verdict,
@@ -88,7 +90,10 @@ class Plan:
 
     facts: tuple[AnyFact, ...] = ()
     contents: Mapping[str, bytes] = field(default_factory=dict)
-    settle: Literal["finish", "keep", "retry"] = "finish"
+    run: Append | None = None
+    """Facts of the claimed run's own chain."""
+    settlements: tuple[Settlement, ...] = ()
+    settle: Settle = "finish"
     retry_in_seconds: float = 0.0
     withdraw: tuple[str, ...] = ()
     reopen: tuple[NewStep, ...] = ()
@@ -210,7 +215,8 @@ class Recorder:
         changes = [draft.change for draft in drafts]
         new = {step.queue for change in changes for step in change.new_steps if step.queue is Queue.DISPATCH}
         reopened = {step.queue for change in changes for step in change.reopen if not step.open_members}
-        for queue in sorted(new | reopened if self._shortcut else ()):
+        woken_ones = {Queue.AGENT_RUNS for change in changes if change.wake}
+        for queue in sorted(new | reopened | woken_ones if self._shortcut else ()):
             self._carrier.ring(queue)
 
 
@@ -233,6 +239,9 @@ def needed_contents(state: OrchestrationState) -> set[str]:
     for action in state.actions_by_id.values():
         if action.status in {"authorised", "sending"}:
             digests.add(action.proposed.arguments_digest)
+    # What was called for while the orchestration was about to give up is judged when it goes on.
+    unjudged = [call for key, call in (state.calls or {}).items() if key not in state.actions_by_id]
+    digests |= {digest for call in unjudged for digest in (call.arguments_digest, call.provenance_digest)}
     for stage in state.stages.values():
         if stage.decided is not None:
             digests.add(stage.decided.outcome_digest)
@@ -333,15 +342,23 @@ def _draft(work: Work, loaded: Mapping[str, Loaded]) -> _Draft:
         orchestration=Append(work.orchestration_id, found.history.head_seq, tuple(facts)),
         contents={**plan.contents, **contents.added},
         new_steps=tuple(steps),
+        run=plan.run,
+        settlements=plan.settlements,
         settle=plan.settle,
         retry_in_seconds=plan.retry_in_seconds,
         withdraw=(*plan.withdraw, *over(found.state, state)),
         reopen=plan.reopen,
         ends_replay=plan.ends_replay,
-        status="in_review" if state.status == "in_review" else "running",
+        wake=woken(found.state, state, work.claim.step_id if work.claim and plan.settle == "wait" else ""),
+        status=_shown(state),
     )
     history = replace(found.history, head_seq=found.history.head_seq + len(facts))
     return _Draft(change, tuple(facts), Loaded(history, state, Contents(contents.all())))
+
+
+def _shown(state: OrchestrationState) -> Literal["running", "in_review", "awaiting_approval"]:
+    """What its row says while it is not closed."""
+    return state.status if state.status in ("in_review", "awaiting_approval") else "running"
 
 
 def _lapse(claim: Claim | None, state: OrchestrationState) -> tuple[StepLapsed, ...]:

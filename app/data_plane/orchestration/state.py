@@ -9,19 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, get_args
 
+from app.data_plane.orchestration.action_state import (
+    ANSWERS,
+    DELIVERY,
+    SETTLED_ACTION,
+    ActionState,
+    Verdict,
+    after_answer,
+    after_delivery,
+    after_verdict,
+    first_status,
+    person,
+)
 from app.kernel.facts import (
-    ActionAuthorised,
-    ActionDenied,
     ActionSettled,
     AnyFact,
+    CallProposed,
     CancelRequested,
     DecisionMade,
-    DeliveryConfirmed,
-    DeliveryFailed,
     DeliveryInDoubt,
     DeliveryProbed,
-    DeliveryRetried,
-    DeliveryStarted,
     OrchestrationClosed,
     OrchestrationResumed,
     OrchestrationStarted,
@@ -40,8 +47,7 @@ from app.kernel.facts import (
 )
 from app.kernel.release import Release, Stage
 
-ActionStatus = Literal["authorised", "denied", "sending", "confirmed", "failed", "in_doubt", "settled"]
-SETTLED_ACTION: frozenset[str] = frozenset({"denied", "confirmed", "failed", "in_doubt", "settled"})
+VERDICTS = get_args(Verdict)
 
 MOST_PROBES = 5
 """How often a target is asked what became of an action, before a person must tell."""
@@ -76,26 +82,6 @@ class StageState(NamedTuple):
         return tuple(agent for agent in agents if agent not in folded)
 
 
-class ActionState(NamedTuple):
-    """One action of the decision."""
-
-    proposed: ActionAuthorised | ActionDenied
-    status: ActionStatus
-    attempts: int = 0
-    attempts_before: int = 0
-    """Those that were made before the orchestration was last resumed: the target's limit counts from there on."""
-    ambiguous: bool = False
-    """Some attempt may have been applied, though nobody knows."""
-    applied: bool = False
-    """What a probe or a person said of an action that was in doubt."""
-    probes: int = 0
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether it was permitted and did not come to be, as far as anybody knows."""
-        return self.status in {"failed", "in_doubt"} or (self.status == "settled" and not self.applied)
-
-
 class OrchestrationState(NamedTuple):
     """Everything that decides what happens next."""
 
@@ -114,18 +100,37 @@ class OrchestrationState(NamedTuple):
     """The replays that had it go on."""
     lapses: Mapping[str, int] | None = None
     """By step: how many of its leases ended without a result."""
+    calls: Mapping[str, CallProposed] | None = None
+    """By action: the calls of runs that write or send."""
 
     @property
     def status(self) -> OrchestrationStatus:
-        """As it is shown: in review while any stage is, though other branches may go on."""
+        """As it is shown: waiting for a person while anything does, though other branches may go on."""
         if self.closed is not None:
             return self.closed.status
-        return "in_review" if any(one.status == "in_review" for one in self.stages.values()) else "running"
+        if any(one.status == "in_review" for one in self.stages.values()):
+            return "in_review"
+        waits = any(action.awaits_people for action in self.actions_by_id.values())
+        return "awaiting_approval" if waits else "running"
 
     @property
     def actions_by_id(self) -> Mapping[str, ActionState]:
         """The actions proposed so far."""
         return self.actions or {}
+
+    @property
+    def decided_actions(self) -> tuple[str, ...]:
+        """Those of them that the decision asks for."""
+        return tuple(key for key, action in self.actions_by_id.items() if not action.proposed.run_id)
+
+    def calls_of(self, run_id: str) -> tuple[str, ...]:
+        """The effects that a run's model has called for."""
+        return tuple(key for key, call in (self.calls or {}).items() if call.run_id == run_id)
+
+    def is_settled(self, action_id: str) -> bool:
+        """Whether a run that called for it is told what it came to: it may be in doubt, which is told as well."""
+        action = self.actions_by_id.get(action_id)
+        return action is not None and action.status in SETTLED_ACTION
 
 
 def initial(orchestration_id: str, tenant_id: str, release: Release) -> OrchestrationState:
@@ -216,7 +221,7 @@ def may_close(state: OrchestrationState, fact: OrchestrationClosed) -> bool:
         return state.decision is None
     return (
         state.decision is not None
-        and len(state.actions_by_id) == state.decision.actions
+        and len(state.decided_actions) == state.decision.actions
         and all(is_over(state, action) for action in state.actions_by_id.values())
     )
 
@@ -298,84 +303,53 @@ def ready(state: OrchestrationState, stage: str) -> bool:
 
 
 def _evolve_action(state: OrchestrationState, fact: AnyFact) -> OrchestrationState:
-    actions = state.actions_by_id
-    if state.decision is None:
+    if isinstance(fact, CallProposed):
+        return _evolve_call(state, fact)
+    if isinstance(fact, VERDICTS):
+        return _evolve_verdict(state, fact)
+    if isinstance(fact, ANSWERS):
+        action = state.actions_by_id.get(fact.action_id)
+        return _with_action(state, action and after_answer(action, fact, proposers(state)), fact.action_id)
+    if isinstance(fact, DELIVERY):
+        action = state.actions_by_id.get(fact.action_id)
+        return _with_action(state, action and after_delivery(action, fact), fact.action_id)
+    return state
+
+
+def _with_action(state: OrchestrationState, action: ActionState | None, key: str) -> OrchestrationState:
+    """The state with the action changed; the same object when it is not."""
+    return state if action is None else state._replace(actions={**state.actions_by_id, key: action})
+
+
+def _evolve_call(state: OrchestrationState, fact: CallProposed) -> OrchestrationState:
+    """A run that is not final calls for an effect, once."""
+    stage = state.stages.get(fact.stage)
+    calls = state.calls or {}
+    if stage is None or stage.status != "running" or fact.action_id in calls:
         return state
-    if isinstance(fact, (ActionAuthorised, ActionDenied)):
-        if fact.action_id in actions or len(actions) >= state.decision.actions:
-            return state
-        status: ActionStatus = "authorised" if isinstance(fact, ActionAuthorised) else "denied"
-        return state._replace(actions={**actions, fact.action_id: ActionState(fact, status)})
-    if not isinstance(fact, _DELIVERY):
+    if fact.agent not in stage.missing(state.release.template.stage(fact.stage).agents):
         return state
-    action = actions.get(fact.action_id)
-    changed = _evolve_delivery(action, fact) if action is not None else None
-    return state if changed is None else state._replace(actions={**actions, fact.action_id: changed})
+    return state._replace(calls={**calls, fact.action_id: fact})
 
 
-_Delivery = (
-    DeliveryStarted
-    | DeliveryConfirmed
-    | DeliveryRetried
-    | DeliveryFailed
-    | DeliveryInDoubt
-    | DeliveryProbed
-    | ActionSettled
-)
-_DELIVERY = get_args(_Delivery)
+def _evolve_verdict(state: OrchestrationState, fact: Verdict) -> OrchestrationState:
+    action = state.actions_by_id.get(fact.action_id)
+    if action is not None:
+        return _with_action(state, after_verdict(action, fact), fact.action_id)
+    if not _is_asked_for(state, fact):
+        return state
+    return _with_action(state, ActionState(fact, first_status(fact)), fact.action_id)
 
 
-def _evolve_delivery(action: ActionState, fact: _Delivery) -> ActionState | None:
-    if isinstance(fact, (ActionSettled, DeliveryProbed)):
-        return _evolve_doubt(action, fact)
-    if isinstance(fact, DeliveryStarted):
-        # Also from `sending`: at a target that honours keys, an attempt nobody heard of again is made once more.
-        fits = action.status in {"authorised", "sending"} and fact.attempt > action.attempts
-        unheard_of = action.ambiguous or action.status == "sending"
-        return (
-            action._replace(status="sending", attempts=fact.attempt, ambiguous=unheard_of) if fits else None
-        )
-    if fact.attempt != action.attempts:
-        return None
-    if action.status == "authorised":
-        return _between_attempts(action, fact)
-    if action.status != "sending":
-        return None
-    match fact:
-        case DeliveryConfirmed():
-            return action._replace(status="confirmed")
-        case DeliveryRetried():
-            return action._replace(status="authorised", ambiguous=action.ambiguous or fact.ambiguous)
-    return _given_up(action, fact)
+def _is_asked_for(state: OrchestrationState, fact: Verdict) -> bool:
+    """Whether a run's call or the decision asks for it."""
+    if fact.run_id:
+        call = (state.calls or {}).get(fact.action_id)
+        return call is not None and call.run_id == fact.run_id
+    return state.decision is not None and len(state.decided_actions) < state.decision.actions
 
 
-def _between_attempts(action: ActionState, fact: _Delivery) -> ActionState | None:
-    """It may give up; and an earlier attempt that nobody knows of is in doubt once the target forgets its key."""
-    if isinstance(fact, DeliveryFailed) and fact.attempt > action.attempts_before:
-        return action._replace(status="failed")
-    if isinstance(fact, DeliveryInDoubt) and action.ambiguous:
-        return action._replace(status="in_doubt")
-    return None
-
-
-def _given_up(action: ActionState, fact: _Delivery) -> ActionState | None:
-    match fact:
-        case DeliveryFailed():
-            return action._replace(status="failed")
-        case DeliveryInDoubt():
-            return action._replace(status="in_doubt", ambiguous=True)
-    return None
-
-
-def _evolve_doubt(action: ActionState, fact: ActionSettled | DeliveryProbed) -> ActionState | None:
-    """A probe or a person tells what became of it."""
-    if action.status != "in_doubt" or fact.attempt != action.attempts:
-        return None
-    if isinstance(fact, ActionSettled):
-        return action._replace(status="settled", applied=fact.applied)
-    if fact.probe != action.probes + 1:
-        return None
-    probed = action._replace(probes=action.probes + 1)
-    if fact.answer == "unknown":
-        return probed
-    return probed._replace(status="settled", applied=fact.answer == "applied")
+def proposers(state: OrchestrationState) -> frozenset[str]:
+    """Who stands behind what is proposed, and so must not consent to it: agents, the workflow, who made a decision."""
+    people = [stage.resolved.actor for stage in state.stages.values() if stage.resolved is not None]
+    return frozenset(map(person, [*state.release.agents, state.release.workflow, *people]))

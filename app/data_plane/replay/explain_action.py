@@ -8,20 +8,20 @@ from datetime import datetime, timedelta
 
 from app.data_plane.dispatch.attempts import first_sent_at
 from app.data_plane.dispatch.doubts import can_be_asked
-from app.data_plane.orchestration.state import (
-    MOST_PROBES,
-    ActionState,
-    OrchestrationState,
-    fold,
-    initial,
-)
+from app.data_plane.orchestration.action_state import ActionState
+from app.data_plane.orchestration.state import MOST_PROBES, OrchestrationState, fold, initial
 from app.data_plane.replay.narrate import tell
 from app.data_plane.replay.record import Record, read_chain
 from app.kernel.clock import to_text
 from app.kernel.facts import (
-    ActionAuthorised,
     ActionDenied,
     ActionSettled,
+    ApprovalDenied,
+    ApprovalExpired,
+    ApprovalGranted,
+    ApprovalRequested,
+    ApprovalSuperseded,
+    BaseFact,
     DeliveryConfirmed,
     DeliveryFailed,
     DeliveryInDoubt,
@@ -45,7 +45,7 @@ class AttemptTold:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a probe or a person said of an action in doubt."""
+    """What people said of it before it could be sent, or a probe or a person of one in doubt."""
 
     at: str
     text: str
@@ -70,6 +70,8 @@ class ActionStory:
     policies: tuple[str, ...]
     attempts: tuple[AttemptTold, ...]
     findings: tuple[Finding, ...]
+    asked: tuple[Finding, ...]
+    """Where the policy wants people's consent: that they were asked, and what they said."""
     keeps_keys: str
     """What its target promises about repeats, in words."""
     key_kept_until: str
@@ -99,19 +101,23 @@ def explain_action(record: Record, release: Release, action_id: str, now: dateti
         means=_means(state, action),
         reason=_reason(own),
         arguments_digest=proposed.arguments_digest,
-        idempotency_key=proposed.idempotency_key if isinstance(proposed, ActionAuthorised) else "",
+        idempotency_key="" if isinstance(proposed, ActionDenied) else proposed.idempotency_key,
         policies=proposed.policies,
         attempts=tuple(_attempts(own)),
-        findings=tuple(
-            Finding(item.at, tell(item.fact))
-            for item in own
-            if isinstance(item.fact, (DeliveryProbed, ActionSettled))
-        ),
+        findings=_told(own, (DeliveryProbed, ActionSettled)),
+        asked=_told(own, _APPROVAL),
         keeps_keys=_keeps_keys(target, until, now),
         key_kept_until=to_text(until) if until is not None else "",
         orchestration_status=state.status,
         can_be_done=_can_be_done(state, action),
     )
+
+
+_APPROVAL = (ApprovalRequested, ApprovalGranted, ApprovalDenied, ApprovalExpired, ApprovalSuperseded)
+
+
+def _told(own: Sequence[Recorded], kinds: tuple[type[BaseFact], ...]) -> tuple[Finding, ...]:
+    return tuple(Finding(item.at, tell(item.fact)) for item in own if isinstance(item.fact, kinds))
 
 
 def _means(state: OrchestrationState, action: ActionState) -> str:
@@ -125,7 +131,11 @@ def _means(state: OrchestrationState, action: ActionState) -> str:
                 else "permitted, and stays undelivered"
             )
         case "denied":
+            if isinstance(action.proposed, ActionDenied) and action.proposed.was_asked:
+                return "people were asked, and did not consent; nothing was sent"
             return "the policy denied it; nothing was sent"
+        case "awaiting_approval":
+            return "the policy permits it with a person's consent, which it waits for; nothing was sent"
         case "sending":
             return "on its way: an attempt was begun, and its answer is not recorded"
         case "confirmed":
@@ -194,6 +204,8 @@ def _can_be_done(state: OrchestrationState, action: ActionState) -> tuple[str, .
     key = action.proposed.action_id
     again = f"It is sent again, with the same key, by `{resume}` (or `python -m app dead-letters replay`)."
     match action.status:
+        case "awaiting_approval":
+            return (f"Read what would happen, and answer: `python -m app approvals show {key}`.",)
         case "in_doubt":
             lines = []
             if state.cancelled_by is not None:

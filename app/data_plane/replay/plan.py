@@ -14,8 +14,9 @@ from typing import Literal
 
 from app.data_plane.dispatch.attempts import first_sent_at, why_not_again
 from app.data_plane.dispatch.doubts import can_be_asked
+from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.orchestration.recorder import Loaded
-from app.data_plane.orchestration.state import ActionState, OrchestrationState
+from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.ports import History
 from app.data_plane.projections import ActionRow, read_model
 from app.data_plane.replay.judging import (
@@ -37,7 +38,7 @@ from app.kernel.facts import (
 )
 from interlock.identity import orchestration_id
 
-Standing = Literal["confirmed", "will_be_sent", "in_doubt", "denied", "decided_anew"]
+Standing = Literal["confirmed", "will_be_sent", "awaits_approval", "in_doubt", "denied", "decided_anew"]
 """Of an effect: ``decided_anew`` is one that only a rerun asks for again, under another key."""
 
 
@@ -167,7 +168,9 @@ def past_their_keys(
 def all_past_their_keys(after: OrchestrationState, facts: Sequence[Recorded], now: datetime) -> bool:
     """Whether sending is all that a resumed orchestration has left to do, and nothing of it is safe."""
     left = [key for key, action in after.actions_by_id.items() if action.status == "authorised"]
-    every = after.decision is not None and len(after.actions_by_id) == after.decision.actions
+    every = after.decision is not None and len(after.decided_actions) == after.decision.actions
+    if any(action.status == "awaiting_approval" for action in after.actions_by_id.values()):
+        return False
     return every and bool(left) and len(past_their_keys(after, facts, now)) == len(left)
 
 
@@ -221,6 +224,8 @@ def _standing(
         case "in_doubt" | "sending":
             asked = "its target is asked" if can_be_asked(after, key) else "a person must tell"
             return "in_doubt", f"nobody knows whether it was applied: {asked}", _doubted_at(facts, key)
+        case "awaiting_approval":
+            return "awaits_approval", "people are asked anew: it is sent when they consent", ""
     if why := _too_late(after, action, facts, now):
         first = first_sent_at(facts, key)
         return "in_doubt", why, to_text(first) if first is not None else ""
@@ -273,7 +278,7 @@ def _goes_on(state: OrchestrationState) -> tuple[str, ...]:
             words.append(f"stage {template.name} is considered when what it comes after is settled")
     if state.decision is None:
         words.append("the decision is made; which actions it asks for cannot be known yet")
-    elif len(state.actions_by_id) < state.decision.actions:
+    elif len(state.decided_actions) < state.decision.actions:
         words.append("the policy is asked about the decision's actions")
     return tuple(words)
 

@@ -10,6 +10,10 @@ from app.kernel.facts import (
     ActionDenied,
     ActionSettled,
     AnyFact,
+    ApprovalDenied,
+    ApprovalGranted,
+    ApprovalRequested,
+    CallProposed,
     CancelRequested,
     DecisionMade,
     DeliveryConfirmed,
@@ -25,6 +29,8 @@ from app.kernel.facts import (
     SnapshotTaken,
     StageDecided,
     StageStarted,
+    ToolAnswered,
+    ToolCalled,
     decode,
 )
 from interlock.identity import run_id
@@ -86,13 +92,21 @@ def _named(fact: AnyFact) -> tuple[str | None, ...]:
             return fact.outcome_digest, fact.votes_digest
         case DecisionMade():
             return (fact.outcome_digest,)
-        case ActionAuthorised() | ActionDenied():
-            return (fact.arguments_digest,)
+        case ActionAuthorised() | ActionDenied() | ApprovalRequested() | CallProposed() | ToolCalled():
+            return fact.arguments_digest, fact.provenance_digest
+        case ToolAnswered():
+            return (fact.result_digest,)
         case DeliveryConfirmed() | DeliveryProbed():
             return (fact.receipt_digest,)
         case ReviewResolved():
             return fact.outcome_digest, fact.reason_digest
-        case CancelRequested() | ActionSettled() | OrchestrationResumed():
+        case (
+            ApprovalGranted()
+            | ApprovalDenied()
+            | CancelRequested()
+            | ActionSettled()
+            | OrchestrationResumed()
+        ):
             return (fact.reason_digest,)
         case ModelAsked():
             return (fact.prompt_digest,)

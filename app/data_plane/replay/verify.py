@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
+from app.data_plane.agent_runs.calls import Caller
 from app.data_plane.agent_runs.proposals import PARSER, Proposal, Rejection, read_answer
 from app.data_plane.agent_runs.run import LONGEST_PATH, LONGEST_REASON
 from app.data_plane.aggregation.aggregate import fold_run
@@ -19,12 +20,14 @@ from app.data_plane.budgets.costs import cost
 from app.data_plane.contents import Contents
 from app.data_plane.ingestion.normalisers import normalise
 from app.data_plane.orchestration.progress import progress
-from app.data_plane.orchestration.state import initial
+from app.data_plane.orchestration.state import OrchestrationState, initial
 from app.data_plane.replay.record import Record, StoredLink, named_contents, run_ids
+from app.data_plane.replay.rejudging import wrong_verdict
 from app.kernel.errors import DefectError, PermanentError
 from app.kernel.facts import (
     AnswerRejected,
     AnyFact,
+    CallProposed,
     DecisionMade,
     ModelAnswered,
     OrchestrationStarted,
@@ -90,6 +93,7 @@ class _Reading:
 
     chain: tuple[Recorded, ...] = ()
     runs: dict[str, tuple[Recorded, ...]] = field(default_factory=dict)
+    state: OrchestrationState | None = None
     recomputed: str | None = None
     drift: list[str] = field(default_factory=list)
 
@@ -229,6 +233,7 @@ def _rederive(record: Record, release: Release, reading: _Reading) -> None:
         except _FoundError as error:
             # The first difference is told; going on shows which decision the outside facts lead to.
             found = found or error
+    reading.state = state
     reading.recomputed = state.decision.decision_digest if state.decision is not None else None
     if found is None and pending:
         found = _FoundError(
@@ -240,7 +245,7 @@ def _rederive(record: Record, release: Release, reading: _Reading) -> None:
 
 def _outside_contents(record: Record, chain: Sequence[Recorded]) -> dict[str, bytes]:
     """Only what came from outside: other outcomes, votes and arguments are to be made anew, not read."""
-    outside = (OrchestrationStarted, SnapshotTaken, RunFolded, ReviewResolved)
+    outside = (OrchestrationStarted, SnapshotTaken, RunFolded, ReviewResolved, CallProposed)
     wanted = named_contents(tuple(item.fact for item in chain if isinstance(item.fact, outside)))
     return {digest: record.contents[digest] for digest in wanted if digest in record.contents}
 
@@ -266,7 +271,10 @@ def _reread_answers(record: Record, release: Release, reading: _Reading) -> None
     for run, chain in reading.runs.items():
         stage = release.template.stage(called[run][0])
         _check_costs(chain, release)
+        _judge_calls_again(record, reading.state, called[run], run, chain)
         for answer, read in _interpreted(chain):
+            if answer.calls:
+                continue
             body = record.contents.get(answer.answer_digest)
             if body is None:
                 raise _FoundError(_place(read), "the answer that it rests on is not in the payload store")
@@ -276,6 +284,23 @@ def _reread_answers(record: Record, release: Release, reading: _Reading) -> None
             if difference is not None:
                 was = _parser(read.fact)
                 reading.drift.append(f"{difference.difference} (read by {was}, now {PARSER})")
+
+
+def _judge_calls_again(
+    record: Record,
+    state: OrchestrationState | None,
+    whose: tuple[str, str],
+    run: str,
+    chain: Sequence[Recorded],
+) -> None:
+    """(e) Each call of a tool, judged again from what the run knew then, has the recorded verdict."""
+    stage, agent = whose
+    if state is None or not any(isinstance(item.fact, ModelAnswered) and item.fact.calls for item in chain):
+        return
+    caller = Caller(state, state.release.agents[agent], stage, run, Contents(record.contents))
+    wrong = wrong_verdict(caller, chain)
+    if wrong is not None:
+        raise _FoundError(_place(wrong[0]), wrong[1])
 
 
 def _check_costs(chain: Sequence[Recorded], release: Release) -> None:

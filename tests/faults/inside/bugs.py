@@ -6,7 +6,6 @@ Nothing of the product is imported before the product itself does: see ``plantin
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import threading
 import time
@@ -15,6 +14,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+from tests.faults.inside import call_bugs
 from tests.faults.inside.planting import Change, Switches
 
 ACKNOWLEDGED_BEFORE_SECONDS = 0.7
@@ -35,7 +35,7 @@ def change_store(module: ModuleType, bugs: Switches) -> None:
             changes = [_closed_at_the_decision(change) for change in changes]
         if bugs.on("lose_the_deliveries"):
             changes = [_without_deliveries(change) for change in changes]
-        return commit(self, changes)
+        return commit(self, call_bugs.changed_calls(changes, bugs))
 
     def _ignore_the_fence(self: Any, changes: Sequence[Any]) -> Any:
         """A worker that was held up between reading and writing does not look whether its lease is still its own."""
@@ -154,7 +154,10 @@ def change_targets(module: ModuleType, bugs: Switches) -> None:
             return [Receipt("confirmed", http_status=201, body=b"{}") for _ in deliveries]
         if bugs.on("drop_the_key") and deliveries:
             bugs.met("drop_the_key")
-            deliveries = [replace(one, idempotency_key=f"key_{secrets.token_hex(16)}") for one in deliveries]
+            deliveries = [call_bugs.with_another_key(one) for one in deliveries]
+        if bugs.on("change_the_arguments") and deliveries:
+            bugs.met("change_the_arguments")
+            deliveries = [call_bugs.with_other_arguments(one) for one in deliveries]
         receipts = await deliver(self, deliveries)
         return [_taken_for(one, receipt) for one, receipt in zip(deliveries, receipts, strict=True)]
 
@@ -241,6 +244,7 @@ def _starting(changes: Sequence[Any]) -> bool:
 
 
 CHANGES: dict[str, Change] = {
+    **call_bugs.CHANGES,
     "app.adapters.postgresql.store": change_store,
     "app.adapters.targets.http": change_targets,
     "app.kernel.release": change_release,

@@ -13,7 +13,7 @@ import pytest
 
 from app.adapters.providers.anthropic_messages import AnthropicModel
 from app.adapters.secrets import ReferencedSecrets
-from app.data_plane.models import ModelAnswer, ModelRequest
+from app.data_plane.models import ModelAnswer, ModelRequest, ToolCall
 from app.kernel.release import AnthropicProvider
 from tests.integration.scripted_server import Exchange, scripted_server
 from tests.model_faults import Asked, faulty_models
@@ -68,6 +68,62 @@ def test_instructions_are_the_system_and_data_is_the_user_and_no_temperature_is_
 def test_a_document_says_whether_the_model_thinks() -> None:
     assert asked_of(thinking="disabled").body["thinking"] == {"type": "disabled"}
     assert asked_of(thinking="adaptive").body["thinking"] == {"type": "adaptive"}
+
+
+def answered(*blocks: object, stopped: str = "tool_use") -> ModelAnswer:
+    """What is read of a message with these blocks."""
+    message = {"type": "message", "model": "claude-1", "content": blocks, "stop_reason": stopped}
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.answer_json("200 OK", json.dumps(message))
+
+    async def run() -> ModelAnswer:
+        async with scripted_server(answer) as server:
+            return await model_at(server.url).ask(REQUEST)
+
+    return asyncio.run(run())
+
+
+def use(**members: object) -> dict[str, object]:
+    return {"type": "tool_use", "id": "t1", "name": "f", "input": {}, **members}
+
+
+def test_text_around_calls_is_one_text_and_thoughts_are_none() -> None:
+    answer = answered(
+        {"type": "thinking", "thinking": "Hm.", "signature": "s"},
+        {"type": "text", "text": "First "},
+        use(input={"b": 2**70, "a": 1.5}),
+        {"type": "text", "text": "last."},
+        use(id="t2"),
+    )
+    assert answer.text == "First last."
+    assert answer.calls == (
+        ToolCall("t1", "f", f'{{"a":1.5,"b":{2**70}}}'),
+        ToolCall("t2", "f", "{}"),
+    )
+
+
+def test_a_call_that_met_the_answers_limit_is_not_taken_for_a_whole_one() -> None:
+    """What there is of its input can be read all the same, and may lack what matters."""
+    answer = answered(use(input={"a": 1}), use(input={"dry_run": False}), stopped="max_tokens")
+    assert [call.arguments for call in answer.calls] == ['{"a":1}', '{"dry_run":false']
+
+
+def test_a_whole_call_before_the_limit_stays_whole() -> None:
+    answer = answered(use(input={"a": 1}), {"type": "text", "text": "And n"}, stopped="max_tokens")
+    assert [call.arguments for call in answer.calls] == ['{"a":1}']
+
+
+def test_a_call_that_no_protocol_has_is_kept_as_far_as_it_can_be_read() -> None:
+    answer = answered(
+        {"type": "tool_use"}, use(name=None, input=[1]), use(id={"a": 1}, input="x"), use(input=float("inf"))
+    )
+    assert answer.calls == (
+        ToolCall("", "", ""),
+        ToolCall("t1", "", "[1]"),
+        ToolCall('{"a":1}', "f", "x"),
+        ToolCall("t1", "f", "Infinity"),
+    )
 
 
 def test_what_was_read_from_a_cache_counts_as_tokens_that_went_in() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from app.adapters.providers.openai_compatible import OpenAICompatibleModel
 from app.adapters.secrets import ReferencedSecrets
-from app.data_plane.models import ModelAnswer, ModelRequest
+from app.data_plane.models import ModelAnswer, ModelRequest, ToolCall
 from app.kernel.errors import Fate, InterlockError
 from app.kernel.release import OpenAICompatibleProvider
 from tests.integration.scripted_server import Behaviour, Exchange, ScriptedServer, scripted_server
@@ -143,6 +143,8 @@ def test_a_server_that_leaves_out_the_usage_is_understood() -> None:
         ("200 OK", '{"choices": []}', "provider_malformed", Fate.TRANSIENT),
         ("200 OK", '{"choices": [{"message": {"content": 7}}]}', "provider_malformed", Fate.TRANSIENT),
         ("200 OK", '{"choices": [{"message": {"content": null}}]}', "provider_no_text", Fate.PERMANENT),
+        ("200 OK", '{"choices": [{"message": {"tool_calls": []}}]}', "provider_no_text", Fate.PERMANENT),
+        ("200 OK", '{"choices": [{"message": {"tool_calls": {}}}]}', "provider_malformed", Fate.TRANSIENT),
     ],
 )
 def test_each_bad_answer_has_a_code_and_a_fate_and_is_asked_for_once(
@@ -153,6 +155,34 @@ def test_each_bad_answer_has_a_code_and_a_fate_and_is_asked_for_once(
     assert len(server.heads) == 1, "the client's own retries are off"
     assert "k3y" not in str(error)
     assert error.remedy
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ({"id": "c", "function": {"name": "f", "arguments": '{ "a": 1.0 }'}}, ("c", "f", '{ "a": 1.0 }')),
+        ({"id": "c", "function": {"name": "f", "arguments": {"a": 2**70}}}, ("c", "f", f'{{"a":{2**70}}}')),
+        ({"id": 7, "function": {"name": ["f"], "arguments": None}}, ("7", '["f"]', "")),
+        ({"function": {"name": "f"}}, ("", "f", "")),
+        ({"id": "c", "function": None}, ("c", "", "")),
+        ({"id": "c", "type": "custom", "custom": {"name": "f", "input": "x"}}, ("c", "", "")),
+        ("f()", ("", "", "")),
+        (None, ("", "", "")),
+        ([], ("", "", "")),
+    ],
+)
+def test_a_call_that_no_protocol_has_is_kept_as_far_as_it_can_be_read(
+    written: object, read: tuple[str, str, str]
+) -> None:
+    body = json.dumps({"choices": [{"message": {"content": None, "tool_calls": [written]}}]})
+    answer, _ = ask(answers("200 OK", body))
+    assert (answer.text, answer.calls) == ("", (ToolCall(*read),))
+
+
+def test_a_number_that_is_none_makes_arguments_that_nobody_can_read() -> None:
+    called = '{"function": {"name": "f", "arguments": {"a": 1e999}}}'
+    answer, _ = ask(answers("200 OK", f'{{"choices": [{{"message": {{"tool_calls": [{called}]}}}}]}}'))
+    assert answer.calls == (ToolCall("", "f", '{"a": Infinity}'),)
 
 
 def test_a_cancelled_question_closes_the_connection() -> None:

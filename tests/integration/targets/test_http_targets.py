@@ -14,44 +14,14 @@ from app.adapters.targets.connection import MAX_ANSWER_BYTES
 from app.adapters.targets.http import HttpTargets, TargetAddress
 from app.data_plane.ports import Delivery, Probe, ProbeAnswer, Receipt
 from tests.integration.scripted_server import Behaviour, Exchange, ScriptedServer, scripted_server
-
-DELIVERY = Delivery(
-    tenant_id="demo",
-    target="tracker",
-    action_id="act_1",
-    orchestration_id="orc_1",
-    event_id="e-1",
-    tool="github.label",
-    idempotency_key="key_1",
-    arguments=b'{"labels":["bug"]}',
-    timeout_seconds=5.0,
-    attempt=1,
-    traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+from tests.integration.targets.deliveries import (
+    DELIVERY,
+    LOCAL,
+    PROBE,
+    OneAddress,
+    answers,
+    answers_and_closes,
 )
-
-PROBE = Probe(
-    tenant_id="demo",
-    target="tracker",
-    action_id="act_1",
-    orchestration_id="orc_1",
-    event_id="e-1",
-    idempotency_key="key_1",
-    path="/v1/keys/{key}",
-    timeout_seconds=5.0,
-    traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-)
-
-LOCAL = frozenset({"127.0.0.0/8", "::1/128"})
-
-
-class OneAddress:
-    """Every target of every tenant is at one address."""
-
-    def __init__(self, address: TargetAddress) -> None:
-        self._address = address
-
-    def find(self, tenant_id: str, target: str) -> TargetAddress:
-        return self._address
 
 
 def targets_at(url: str, **options: object) -> HttpTargets:
@@ -70,21 +40,6 @@ def deliver_to(behaviour: Behaviour, delivery: Delivery = DELIVERY) -> tuple[Rec
     return asyncio.run(run())
 
 
-def answers(raw: str) -> Behaviour:
-    async def answer(exchange: Exchange) -> None:
-        await exchange.answer(raw)
-
-    return answer
-
-
-def answers_and_closes(raw: str) -> Behaviour:
-    async def answer(exchange: Exchange) -> None:
-        await exchange.answer(raw)
-        exchange.writer.close()
-
-    return answer
-
-
 def test_the_target_sees_the_key_the_correlation_keys_and_the_arguments_as_they_are() -> None:
     receipt, server = deliver_to(answers("HTTP/1.1 201 Created\nContent-Length: 2\n\n{}"))
     assert receipt == Receipt("confirmed", http_status=201, body=b"{}")
@@ -97,7 +52,7 @@ def test_the_target_sees_the_key_the_correlation_keys_and_the_arguments_as_they_
     assert headers["traceparent"] == DELIVERY.traceparent
     assert headers["Authorization"] == "Bearer s3cret"
     assert headers["Host"] == f"127.0.0.1:{server.port}"
-    assert server.bodies == [DELIVERY.arguments]
+    assert server.bodies == [DELIVERY.body]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +195,7 @@ def test_a_failed_tls_handshake_was_not_sent_either() -> None:
         ("http://127.0.0.1:9", frozenset({"10.0.0.0/8"}), "address_not_allowed"),
         ("http://169.254.169.254", LOCAL, "address_not_allowed"),
         ("http://[::ffff:169.254.169.254]", LOCAL, "address_not_allowed"),
-        ("http://2130706433:9", frozenset(), "address_not_allowed"),
+        ("http://2130706433:9", LOCAL, "invalid_address"),
         ("http://LOCALHOST:9", frozenset(), "address_not_allowed"),
         ("http://allowed.example@127.0.0.1:9", LOCAL, "invalid_address"),
         ("file:///etc/passwd", LOCAL, "invalid_address"),
@@ -269,7 +224,7 @@ def test_a_name_that_cannot_be_one_fails_alone_and_the_rest_of_the_batch_is_answ
 
     good = OneAddress(TargetAddress("http://127.0.0.1:1", networks=LOCAL)).find("demo", "tracker")
     receipts = asyncio.run(HttpTargets(OneBad(good)).deliver([replace(DELIVERY, target="broken"), DELIVERY]))
-    assert [receipt.reason for receipt in receipts] == ["name_not_resolved", "connection_refused"]
+    assert [receipt.reason for receipt in receipts] == ["invalid_address", "connection_refused"]
 
 
 def test_no_value_can_add_a_header() -> None:
@@ -312,7 +267,7 @@ def test_a_batch_is_sent_at_once_and_answered_in_order_over_at_most_the_permitte
 
         async with scripted_server(answer) as server:
             targets = targets_at(server.url, concurrency=3)
-            batch = [replace(DELIVERY, arguments=b"%d" % number) for number in range(12)]
+            batch = [replace(DELIVERY, body=b"%d" % number) for number in range(12)]
             receipts = await targets.deliver(batch)
             await targets.close()
             return receipts, server.connections
@@ -326,7 +281,7 @@ def test_a_connection_that_the_target_closed_while_idle_is_not_used_again() -> N
     async def run() -> list[str]:
         async with scripted_server(answers_and_closes("HTTP/1.1 200 OK\nContent-Length: 0\n\n")) as server:
             targets = targets_at(server.url)
-            outcomes = []
+            outcomes: list[str] = []
             for _ in range(3):
                 [receipt] = await targets.deliver([DELIVERY])
                 outcomes.append(receipt.outcome)

@@ -16,7 +16,7 @@ from app.data_plane.dispatch.attempts import (
     last_sent_at,
     retry_seconds,
 )
-from app.data_plane.orchestration.state import ActionState
+from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.ports import Delivery, Receipt
 from app.kernel.facts import (
     ActionAuthorised,
@@ -70,7 +70,9 @@ def answered(
         event_id="1",
         tool="reference.record",
         idempotency_key="key_1",
-        arguments=b"{}",
+        path="/v1/effects/reference.record",
+        headers={"Idempotency-Key": "key_1"},
+        body=b"{}",
         timeout_seconds=1,
         attempt=attempt,
         traceparent=None,

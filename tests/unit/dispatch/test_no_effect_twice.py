@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from app.data_plane.dispatch.attempts import SEND_WITHIN_SECONDS, after_receipt, before_attempt
 from app.data_plane.dispatch.doubts import after_probe, can_be_asked, too_early_seconds
+from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.orchestration.progress import progress
-from app.data_plane.orchestration.state import ActionState
 from app.data_plane.ports import Delivery, ProbeAnswer, Receipt
 from app.kernel.clock import to_text
 from app.kernel.facts import (
@@ -106,7 +106,9 @@ class World:
         if fate == "crash":
             self.unheard_of = True
             return
-        delivery = Delivery("demo", "target", self.key, "", "", "", "", b"", TIMEOUT, fact.attempt, None)
+        delivery = Delivery(
+            "demo", "target", self.key, "", "", "", "", "", {}, b"", TIMEOUT, fact.attempt, None
+        )
         after = after_receipt(delivery, self.action, self.target, Receipt(fate))
         self.unheard_of = fate == "unknown" or (self.unheard_of and fate != "confirmed")
         self.happen(after.fact)

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from app.data_plane.contents import Contents
 from app.data_plane.dispatch.attempts import before_attempt
+from app.data_plane.orchestration.action_state import SETTLED_ACTION
 from app.data_plane.orchestration.cancel import cancelling
 from app.data_plane.orchestration.decide import Close, Command, Complete, Deliver, decide, outstanding
 from app.data_plane.orchestration.progress import progress
-from app.data_plane.orchestration.state import SETTLED_ACTION, OrchestrationState, evolve, initial, ready
+from app.data_plane.orchestration.state import OrchestrationState, evolve, initial, ready
 from app.kernel.facts import (
     TERMINAL,
     ActionAuthorised,

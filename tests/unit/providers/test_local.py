@@ -18,7 +18,7 @@ from app.adapters.providers.local import (
     LocalModelAbsentError,
     short,
 )
-from app.data_plane.models import ModelAnswer, ModelRequest
+from app.data_plane.models import ModelAnswer, ModelRequest, ToolCall, ToolOffer, ToolResult, Turn
 from app.kernel.errors import Fate, InterlockError
 from app.kernel.release import LocalProvider
 from interlock.canonical import JsonObject
@@ -153,3 +153,22 @@ def test_strings_and_lists_get_a_near_end_within_what_the_schema_allows() -> Non
         },
         "required": ["label"],
     }
+
+
+def test_offered_tools_are_not_shown_to_it_and_results_are_data_of_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It calls none; another model of the agent's chain may have, before it failed."""
+    engine = Engine(wrote("{}"))
+    of = model(engine, monkeypatch)
+    offered = replace(REQUEST, tools=(ToolOffer("issues.read", "Reads one issue.", {"type": "object"}),))
+    result = ToolResult(ToolCall("call_1", "issues.read", "{}"), '{"open":true}')
+    for request in (REQUEST, offered, replace(offered, turns=(Turn("", (result,)),))):
+        asyncio.run(of.ask(request))
+    plain, without_tools, after_turns = engine.asked
+    assert without_tools == plain
+    assert "tools" not in after_turns
+    messages = after_turns["messages"]
+    assert isinstance(messages, list)
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    assert messages[-1]["content"] == '<untrusted_data>\n{"result":{"open":true}}\n</untrusted_data>'

@@ -7,9 +7,16 @@ import asyncio
 import pytest
 
 from app.adapters.providers.scripted import InvalidScriptError, NoScriptedAnswerError, ScriptedModel
-from app.data_plane.models import ModelAnswer, ModelRequest, ProviderUnavailableError
+from app.data_plane.models import (
+    ModelAnswer,
+    ModelRequest,
+    ProviderUnavailableError,
+    ToolCall,
+    ToolResult,
+    Turn,
+)
 from app.kernel.errors import Fate
-from app.kernel.release import ScriptedFailure, ScriptedProvider, ScriptedRule
+from app.kernel.release import ScriptedCall, ScriptedFailure, ScriptedProvider, ScriptedRule
 
 
 def model(*rules: ScriptedRule) -> ScriptedModel:
@@ -19,6 +26,16 @@ def model(*rules: ScriptedRule) -> ScriptedModel:
 def ask(of: ScriptedModel, agent: str = "triager", **inputs: object) -> ModelAnswer:
     request = ModelRequest(agent, "scripted", "Label it.", inputs, {}, 0.0, 100, 5.0)  # type: ignore[arg-type]
     return asyncio.run(of.ask(request))
+
+
+def ask_after(of: ScriptedModel, *turns: Turn, **inputs: object) -> ModelAnswer:
+    """Ask as ``ask`` does, once tools were called."""
+    request = ModelRequest("triager", "scripted", "Label it.", inputs, {}, 0.0, 100, 5.0, turns=turns)  # type: ignore[arg-type]
+    return asyncio.run(of.ask(request))
+
+
+def turn(tool: str, text: str, *, failed: bool = False) -> Turn:
+    return Turn("", (ToolResult(ToolCall("", tool, "{}"), text, failed),))
 
 
 def test_the_first_rule_of_the_agent_that_holds_answers() -> None:
@@ -89,3 +106,66 @@ def test_a_rule_may_rehearse_an_outage_as_a_real_provider_would_have_it() -> Non
         told.append((raised.value.code, raised.value.retry_after_seconds, raised.value.may_be_billed))
     assert told == [("provider_busy", 7.0, False), ("provider_timed_out", None, True)]
     assert ask(of, title="else").text == "fine"
+
+
+def test_a_rule_calls_tools_with_arguments_from_the_inputs() -> None:
+    read = ScriptedCall(tool="issues.read", arguments={"number": "inputs.number + 1", "all": "true"})
+    broken = ScriptedCall(tool="No Such Tool", arguments='{"number": ')
+    answer = ask(model(ScriptedRule(agent="triager", answer="Wait.", calls=(read, broken))), number=6)
+    assert answer.text == "Wait."
+    assert answer.calls == (
+        ToolCall("call-0-0", "issues.read", '{"all":true,"number":7}'),
+        ToolCall("call-0-1", "No Such Tool", '{"number": '),
+    )
+
+
+def test_a_rule_with_a_turn_answers_at_that_turn_alone() -> None:
+    read = ScriptedCall(tool="issues.read")
+    of = model(
+        ScriptedRule(agent="triager", turn=0, calls=(read,)),
+        ScriptedRule(agent="triager", turn=1, calls=(read, read)),
+        ScriptedRule(agent="triager", answer="done"),
+    )
+    turns = [turn("issues.read", "{}")] * 2
+    answers = [ask_after(of, *turns[:count]) for count in range(3)]
+    assert [len(answer.calls) for answer in answers] == [1, 2, 0]
+    assert [answer.text for answer in answers] == ["", "", "done"]
+    assert len({call.call_id for answer in answers for call in answer.calls}) == 3
+
+
+def test_conditions_and_arguments_see_the_results_of_all_turns_the_oldest_first() -> None:
+    last = ScriptedCall(tool="issues.close", arguments={"number": "results[0].result.number"})
+    of = model(
+        ScriptedRule(
+            agent="triager", when="results.exists(r, r.failed && r.result == 'gone')", answer="gone"
+        ),
+        ScriptedRule(agent="triager", when="results[1].tool == 'b.c'", calls=(last,)),
+        ScriptedRule(agent="triager", when="size(results) == 0", answer="nothing yet"),
+    )
+    found = turn("issues.find", '{"number": 9}')
+    assert ask(of).text == "nothing yet"
+    assert ask_after(of, found, turn("b.c", "7")).calls == (
+        ToolCall("call-2-0", "issues.close", '{"number":9}'),
+    )
+    assert ask_after(of, found, turn("b.c", "gone", failed=True)).text == "gone"
+
+
+@pytest.mark.parametrize("expression", ["results[0].result", "1 / 0", "b'x'", "1.0 / 0.0"])
+def test_an_argument_without_a_value_is_an_error_of_the_script(expression: str) -> None:
+    call = ScriptedCall(tool="issues.read", arguments={"number": expression})
+    with pytest.raises(InvalidScriptError) as raised:
+        ask(model(ScriptedRule(agent="triager", calls=(call,))))
+    assert raised.value.fate is Fate.PERMANENT
+
+
+def test_an_argument_that_is_not_cel_is_refused_at_once() -> None:
+    call = ScriptedCall(tool="issues.read", arguments={"number": "1 +"})
+    with pytest.raises(InvalidScriptError):
+        model(ScriptedRule(agent="triager", calls=(call,)))
+
+
+def test_tools_and_turns_count_as_tokens() -> None:
+    of = model(ScriptedRule(agent="triager", calls=(ScriptedCall(tool="issues.read"),)))
+    first, second = ask(of), ask_after(of, turn("issues.read", '{"text": "' + "x" * 4000 + '"}'))
+    assert second.input_tokens > first.input_tokens + 1000
+    assert first.output_tokens > len("issues.read") // 4

@@ -1,0 +1,82 @@
+"""Making the calls of tools that read: each within its own limit, and recorded with what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from app.data_plane.agent_runs.moves import GiveUp
+from app.data_plane.agent_runs.run import Run
+from app.data_plane.ports import Queue
+from app.data_plane.tools import Reading, call_reading_tool, find
+from app.kernel import fault_points
+from app.kernel.errors import InterlockError
+from app.kernel.facts import ToolAnswered, ToolCalled, ToolFailed
+from app.kernel.fault_points import FaultPoint
+from app.telemetry import tracing
+
+
+class Readings(Protocol):
+    """Opens what tools that read may look at."""
+
+    def of(self, tenant_id: str) -> Reading:
+        """One tenant's data."""
+        ...
+
+
+class ToolCaller:
+    """Calls tools for runs. Whatever comes of a call is in the run's facts when it is over."""
+
+    def __init__(self, readings: Readings) -> None:
+        self._readings = readings
+
+    async def call(self, run: Run) -> Run:
+        """The run with what its permitted calls came to; never raises for what a tool did."""
+        loop = asyncio.get_running_loop()
+        if run.ends_at is None:
+            run.ends_at = loop.time() + run.stage.timeout_seconds
+        reads, run.reads = run.reads, []
+        try:
+            async with asyncio.timeout_at(run.ends_at):
+                results = await asyncio.gather(*(self._call(run, called) for called in reads))
+        except TimeoutError:
+            run.given_up = GiveUp("timed_out", f"the stage's limit is {run.stage.timeout_seconds:g} s")
+            return run
+        run.chain += results
+        run.recording_is_urgent = True
+        return run
+
+    async def _call(self, run: Run, called: ToolCalled) -> ToolAnswered | ToolFailed:
+        loop = asyncio.get_running_loop()
+        started, since_ns = loop.time(), tracing.now_ns()
+        result = await self._result(run, called)
+        milliseconds = int((loop.time() - started) * 1000)
+        fact: ToolAnswered | ToolFailed
+        if isinstance(result, InterlockError):
+            fact = ToolFailed(
+                position=called.position,
+                call=called.call,
+                code=result.code,
+                fate=result.fate.value,
+                duration_ms=milliseconds,
+            )
+        else:
+            fact = ToolAnswered(
+                position=called.position,
+                call=called.call,
+                result_digest=run.contents.add_bytes(result),
+                duration_ms=milliseconds,
+            )
+        run.watched.called(since_ns, called.tool, fact)
+        return fact
+
+    async def _result(self, run: Run, called: ToolCalled) -> bytes | InterlockError:
+        fault_points.reached(FaultPoint.BEFORE_TOOL, Queue.AGENT_RUNS)
+        try:
+            arguments = run.contents.object(called.arguments_digest)
+            reading = self._readings.of(run.claim.tenant_id)
+            result = await call_reading_tool(find(called.tool), arguments, reading)
+        except InterlockError as error:
+            return error
+        fault_points.reached(FaultPoint.AFTER_TOOL_BEFORE_RECORD, Queue.AGENT_RUNS)
+        return result
