@@ -130,8 +130,11 @@ def _request(question: Question, reads: Mapping[str, Read]) -> dict[str, object]
 def _value(question: Question, read: Read) -> JsonValue:
     """What is read, for Cedar; None where it would be an error: there is nothing, or it is no set."""
     path = read.path
+    if len(path) == 2 and path[0] == "arguments" and read.operator == "whole":
+        value = question.arguments.get(path[1])
+        return None if value is None else _whole(question, path, value)
     if len(path) == 3 and path[2] == "trusted" and path[0] == "provenance" and path[1] in question.provenance:
-        value: JsonValue = question.provenance[path[1]].trusted
+        value = question.provenance[path[1]].trusted
     else:
         value = _found(question, path)
     if value is None:

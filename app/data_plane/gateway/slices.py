@@ -74,7 +74,11 @@ def slice_of(cedar: str, tool: str) -> Slice:
     Raises:
         ValueError: the text is not Cedar.
     """
-    chosen = {name: found for name, found in _documents(cedar).items() if _can_be_about(found, tool)}
+    chosen = {
+        name: {**found, "action": {"op": "All"}}
+        for name, found in _documents(cedar).items()
+        if _can_be_about(found, tool)
+    }
     statements = {name: _statement(name, document) for name, document in chosen.items()}
     reads = dict.fromkeys(
         read
@@ -112,12 +116,15 @@ def _parsed(documents: Mapping[str, JsonObject]) -> cedarpy.PolicySet:
 
 
 def _can_be_about(document: JsonObject, tool: str) -> bool:
-    """Whether a statement's action constraint can match; there are no groups of actions, so ``in`` is equality."""
+    """Whether a statement's action constraint matches; there are no groups of actions, so ``in`` is equality.
+
+    With that settled the constraint is dropped: Cedar would look at it again for every statement and request.
+    """
     action = document.get("action")
     if not isinstance(action, Mapping) or action.get("op") not in ("==", "in"):
         return True
     entities = [*_list(action.get("entities")), *([action["entity"]] if "entity" in action else [])]
-    return any(isinstance(one, Mapping) and one.get("id") == tool for one in entities)
+    return {"type": "Action", "id": tool} in entities
 
 
 def _statement(name: str, document: JsonObject) -> Statement:
