@@ -1,4 +1,4 @@
-"""Promise: what docs/approvals.md says works. Its commands are run as they stand there, over real workers and a sink."""
+"""Promise: what docs/approvals.md says works. Its commands are run as they stand there, over real workers."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Gateway:
         arguments: JsonObject | str,
         sources: Sources,
         target: str = "none",
-        setting: Setting = Setting(),  # noqa: B008
+        setting: Setting = Setting(),
     ) -> Verdict:
         """The verdict on a call. What is not known, not allowed, malformed or not permitted is denied; nothing raises.
 
@@ -95,7 +95,7 @@ class Gateway:
         arguments: JsonObject | str,
         sources: Sources,
         target: str = "none",
-        setting: Setting = Setting(),  # noqa: B008
+        setting: Setting = Setting(),
     ) -> Question | Verdict:
         """What the policy is asked about a call, with provenance; or why it is denied without being asked."""
         spec = self._tools.get(tool)
