@@ -25,6 +25,7 @@ _BLANK = re.compile(
 )
 # Needed to write Persian or Hindi, family emoji, and numbers inside Arabic or Hebrew text.
 _IN_CONTENT = frozenset("\n\t\r\u200c\u200d\u200e\u200f\ufe0e\ufe0f")
+_JOINING = frozenset("\u200c\u200d\u200e\u200f")
 _SUSPECT = re.compile(r"[^\x20-\x7e\xa1-\xac\xae-\u02ff]")
 
 
@@ -44,6 +45,11 @@ def hidden(text: str, *, content: bool = False) -> str | None:
         if unicodedata.category(character) in _HIDDEN or _BLANK.match(character):
             return f"U+{ord(character):04X}"
     return None
+
+
+def is_visible(text: str) -> bool:
+    """Whether all of a text can be seen, so that it can be equal to what a trusted source says; lines may break."""
+    return hidden(text, content=True) is None and _JOINING.isdisjoint(text)
 
 
 def check_hidden(spec: ToolSpec, arguments: JsonObject, provenance: Mapping[str, Provenance]) -> list[str]:

@@ -10,7 +10,7 @@ it permits nothing without one, and a ``forbid`` with it is lifted by one. ``@fo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -130,6 +130,8 @@ def _request(question: Question, reads: Mapping[str, Read]) -> dict[str, object]
 def _value(question: Question, read: Read) -> JsonValue:
     """What is read, for Cedar; None where it would be an error: there is nothing, or it is no set."""
     path = read.path
+    if path == ("asked",) and read.operator not in ("whole", "has"):
+        return _told_of(question.asked, read)
     if len(path) == 2 and path[0] == "arguments" and read.operator == "whole":
         value = question.arguments.get(path[1])
         return None if value is None else _whole(question, path, value)
@@ -145,11 +147,15 @@ def _value(question: Question, read: Read) -> JsonValue:
         return True
     if isinstance(value, (str, int, float, Mapping)):
         return False if read.operator == "isNothing" else None
+    return _told_of([item for item in value if item is not None], read)
+
+
+def _told_of(items: Collection[JsonValue], read: Read) -> bool:
+    """What is asked about a set."""
     if read.operator in ("isEmpty", "isNothing"):
-        return all(item is None for item in value)
-    if read.operator == "containsAny":
-        return any(text in value for text in read.texts)
-    return all(text in value for text in read.texts)
+        return not items
+    found = (text in items for text in read.texts)
+    return any(found) if read.operator == "containsAny" else all(found)
 
 
 def _whole(question: Question, path: Path, value: JsonValue) -> JsonValue:
@@ -201,7 +207,7 @@ _PARTS: Mapping[str, Callable[[Question], JsonValue]] = {
     "workflow": lambda question: question.workflow,
     "arguments": lambda question: question.arguments,
     "provenance": lambda question: as_json(question.provenance),
-    "asked": lambda question: tuple(question.asked),
+    "asked": lambda question: sorted(question.asked),
     "spend": lambda question: {"calls": question.spend.calls, "nano_usd": question.spend.nano_usd},
 }
 
@@ -211,7 +217,7 @@ def _ask(request: dict[str, object], policies: cedarpy.PolicySet, parts: Slice) 
     told = answer.diagnostics
     failed = [_failed(str(error), parts.statements) for error in told.errors]
     return _Answer(
-        answer.allowed and not failed,
+        answer.allowed,
         tuple(parts.statements[reason] for reason in told.reasons if reason in parts.statements),
         tuple(sorted(failed)),
     )

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from app.data_plane.gateway.addresses import addresses
 from app.data_plane.gateway.asked import words_of
-from app.data_plane.gateway.hidden import hidden
+from app.data_plane.gateway.hidden import is_visible
 from app.data_plane.gateway.moments import Day, Time, days, moment, times
 from app.data_plane.gateway.origins import RANK, TRUSTED, Origin, Provenance, as_json
 from app.data_plane.gateway.schema_leaves import Leaf, SchemaLeaves, leaves_of
@@ -54,12 +54,12 @@ class Sources:
         self._moments = _Moments()
         self._leaves = 0
         self._characters = 0
-        self._asked: set[str] = set()
+        self._asked: frozenset[str] = frozenset()
 
     @property
     def asked(self) -> frozenset[str]:
         """The words of requests and templates, in small letters, each also without its usual endings."""
-        return frozenset(self._asked)
+        return self._asked
 
     def add(self, origin: Origin, path: str, value: JsonValue) -> None:
         """Take in a value with all that is inside it: each leaf is compared as a whole."""
@@ -129,7 +129,7 @@ class Sources:
     def known(self, value: JsonValue) -> list[tuple[str, Origin]]:
         """Where a value stands in a field of trusted origin, or as a choice; paths with their origins."""
         if isinstance(value, str):
-            if hidden(value, content=True) is not None:
+            if not is_visible(value):
                 return []
             standing = [(path, origin) for origin, path, text in self._texts if text.holds(value)]
         elif isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -11,7 +11,7 @@ import unicodedata
 from bisect import bisect_right
 
 from app.data_plane.gateway import addresses
-from app.data_plane.gateway.hidden import hidden
+from app.data_plane.gateway.hidden import is_visible
 
 MAX_TEXT = 100_000
 """Characters of a text that count; what stands beyond them is not trusted."""
@@ -109,7 +109,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def _can_stand(value: str) -> bool:
-    if value != value.strip() or not any(map(str.isalnum, value)) or hidden(value, content=True) is not None:
+    if value != value.strip() or not any(map(str.isalnum, value)) or not is_visible(value):
         return False
     return len(value) > 1 or value.isdigit()
 

@@ -122,7 +122,7 @@ def test_types_are_kept_apart() -> None:
     assert origins(sources, True, _with({})) == {"choice"}
 
 
-@pytest.mark.parametrize("hidden", ["\u202e", "\u200b", "\u2066", "\U000e0041"])
+@pytest.mark.parametrize("hidden", ["\u202e", "\u200d", "\u200e", "\u200b", "\u2066", "\U000e0041"])
 def test_a_value_with_a_hidden_character_equals_nothing(hidden: str) -> None:
     sources = asked(f"send it to ann{hidden}")
     sources.add(Origin.TEMPLATE, "template", f"ann{hidden}")
@@ -156,7 +156,9 @@ def test_beyond_the_caps_all_is_the_models(monkeypatch: pytest.MonkeyPatch) -> N
     assert origins(asked("to ann"), ["ann"] * 2_000) == {"event", "model"}
     monkeypatch.setattr(provenance, "MAX_TEXT", 20)
     assert origins(asked("0123456789 ann 0123456789 bob"), "bob") == {"model"}
-    assert asked("0123456789 0123 bob@acme.test").trace({"to": "bob@a"})["to"].origins == (Origin.MODEL,)
+    assert origins(asked("write to bob@acme.test"), "bob@acme.te") == {"model"}, (
+        "half an address is another one"
+    )
 
 
 @given(JSON, JSON, st.text(min_size=3, max_size=20))
