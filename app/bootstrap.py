@@ -308,9 +308,9 @@ def _worker_services() -> Services:
     return Services(settings, celery_application(settings), "interlock_worker")
 
 
-def doorbells() -> CeleryCarrier:
+def doorbells(settings: Settings | None = None) -> CeleryCarrier:
     """What rings for the workers, for a command that has the database by other means."""
-    settings = configuration.load()
+    settings = settings or configuration.load()
     client = connect(settings.effective_redis_url)
     return CeleryCarrier(celery_application(settings), client, runs_per_message=settings.runs_per_message)
 

@@ -6,14 +6,15 @@ It shows what the shipped documents decide; how the pieces are carried is what t
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.adapters.providers.scripted import ScriptedModel
 from app.data_plane.agent_runs.proposals import Proposal, read_answer
 from app.data_plane.contents import Contents
 from app.data_plane.expressions import ExpressionError, Scope
-from app.data_plane.models import ModelRequest
+from app.data_plane.models import ModelRequest, ToolCall, ToolResult, Turn
 from app.data_plane.orchestration.decide import Command, outstanding
 from app.data_plane.orchestration.progress import progress, scope
 from app.data_plane.orchestration.state import OrchestrationState, initial
@@ -63,7 +64,7 @@ def rehearse(release: Release, event: JsonObject, lookup: Lookup) -> Rehearsed:
     ]:
         for stage in running:
             for agent in stage.agents:
-                carry(_run(state, stage, agent, contents))
+                carry(_run(state, stage, agent, contents, lookup))
     assert state.decision is not None, [fact for fact in facts if fact.kind == "orchestration_closed"]
     votes = {
         fact.stage: contents.object(fact.votes_digest) for fact in facts if isinstance(fact, StageDecided)
@@ -105,7 +106,7 @@ def _snapshot(release: Release, event: JsonObject, lookup: Lookup) -> JsonObject
     return snapshot
 
 
-def _run(state: OrchestrationState, stage: Stage, name: str, contents: Contents) -> RunFolded:
+def _run(state: OrchestrationState, stage: Stage, name: str, contents: Contents, lookup: Lookup) -> RunFolded:
     agent = state.release.agents[name]
     provider = state.release.providers[agent.providers[0]]
     assert isinstance(provider, ScriptedProvider)
@@ -118,7 +119,7 @@ def _run(state: OrchestrationState, stage: Stage, name: str, contents: Contents)
     request = ModelRequest(name, provider.model, agent.instructions, inputs, stage.proposal, 0.0, 1024, 1.0)
     proposal, failure = None, None
     try:
-        answer = read_answer(asyncio.run(ScriptedModel(provider).ask(request)).text, stage.proposal)
+        answer = read_answer(_answer(provider, request, lookup), stage.proposal)
     except InterlockError as error:
         failure = error.code
     else:
@@ -135,3 +136,21 @@ def _run(state: OrchestrationState, stage: Stage, name: str, contents: Contents)
         chain_length=1,
         chain_hash="0" * 64,
     )
+
+
+def _answer(provider: ScriptedProvider, request: ModelRequest, lookup: Lookup) -> str:
+    """The text that ends the conversation; every call that comes before it is permitted and answered."""
+    while True:
+        answer = asyncio.run(ScriptedModel(provider).ask(request))
+        if not answer.calls:
+            return answer.text
+        results = tuple(ToolResult(call, _result(call, lookup)) for call in answer.calls)
+        request = replace(request, turns=(*request.turns, Turn(answer.text, results)))
+
+
+def _result(call: ToolCall, lookup: Lookup) -> str:
+    arguments = json.loads(call.arguments)
+    if call.tool != "directory.lookup":
+        return json.dumps({"applied": True})
+    entry = lookup(arguments["collection"], arguments["key"])
+    return json.dumps({"found": bool(entry), "entry": dict(entry)})

@@ -77,8 +77,12 @@ def reading(at_hand: AtHand) -> ActionReading:
     return ActionReading(at_hand.database, at_hand.reading.tenants())
 
 
-def find(at_hand: AtHand, name: str) -> ListedAction:
-    """The action of that id, or of the only id that begins so. Raises UnknownActionError."""
+def find(at_hand: AtHand, name: str, listed_by: str = "actions list") -> ListedAction:
+    """The action of that id, or of the only id that begins so. Raises UnknownActionError.
+
+    Args:
+        listed_by: the command that names such actions.
+    """
     if len(name.removeprefix("act_")) < SHORTEST_BEGINNING:
         raise UnknownActionError(
             f"{name!r} is too short for an id.", f"Give {SHORTEST_BEGINNING} characters or more of it."
@@ -88,5 +92,5 @@ def find(at_hand: AtHand, name: str) -> ListedAction:
         ids = ", ".join(row.action_id for row in found)
         raise UnknownActionError(f"More than one id begins with {name!r}.", f"Such as {ids}.")
     if not found:
-        raise UnknownActionError(f"There is no action {name!r}.", "Look at `python -m app actions list`.")
+        raise UnknownActionError(f"There is no action {name!r}.", f"Look at `python -m app {listed_by}`.")
     return found[0]

@@ -15,7 +15,14 @@ from app.data_plane.replay.explain_action import ActionStory
 from app.kernel.clock import to_text
 from app.kernel.errors import InterlockError
 
-_MARK = {"confirmed": "green", "failed": "red", "in_doubt": "red", "denied": "yellow", "sending": "yellow"}
+_MARK = {
+    "confirmed": "green",
+    "failed": "red",
+    "in_doubt": "red",
+    "denied": "yellow",
+    "sending": "yellow",
+    "awaiting_approval": "yellow",
+}
 
 
 def row_as_json(row: ListedAction) -> dict[str, object]:
@@ -65,6 +72,10 @@ def print_story(console: Console, story: ActionStory) -> None:
     line(f"  arguments      {story.arguments_digest}")
     line(f"  key            {story.idempotency_key or '-'}")
     line(f"  target         {escape(story.keeps_keys)}")
+    if story.asked:
+        line("\n[bold]Who was asked[/]")
+    for one in story.asked:
+        line(f"  {one.at[:23]}  {escape(one.text)}")
     line("\n[bold]What was tried[/]")
     if not story.attempts:
         line("  Nothing was sent.")

@@ -31,6 +31,7 @@ COMMANDS = {
     "submit": "app.cli.submit:submit",
     "runs": "app.cli.runs:runs",
     "actions": "app.cli.action_settling:actions",
+    "approvals": "app.cli.approvals:approvals",
     "reviews": "app.cli.reviews:reviews",
     "dead-letters": "app.cli.dead_letter_replay:dead_letters",
     "replay": "app.cli.replay:replay",

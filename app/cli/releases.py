@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from app.control_plane.publishing import Change, PublishedRelease, Routing
@@ -185,7 +186,7 @@ def _print_release(row: PublishedRelease, release: Release, routings: tuple[Rout
         if "approval" in statement.annotations:
             asked = "two people are asked" if "four_eyes" in statement.annotations else "a person is asked"
             why = statement.annotations["approval"]
-            table.add_row(f"{statement.effect} {statement.name}", f"{asked}: {why}")
+            table.add_row(f"{statement.effect} {statement.name}", escape(f"{asked}: {why}"))
     console.print(table)
 
 

@@ -49,6 +49,14 @@ class LateCarrier:
         return self._made
 
 
+class Doorbells(LateCarrier):
+    """Rings also for the runs of a stage: without a service a canvas would wait for Redis, and a ring does not."""
+
+    def publish(self, canvas: StageCanvas) -> None:  # noqa: ARG002 - a ring says only where
+        """See ``Carrier.publish``."""
+        self.ring(Queue.AGENT_RUNS)
+
+
 @dataclass(frozen=True, slots=True)
 class ReplayAtHand:
     """What the replay commands work with."""

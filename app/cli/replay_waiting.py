@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from app.adapters.postgresql.reading import WAITS_FOR_PEOPLE
 from app.cli.replay_at_hand import ReplayAtHand
 from app.data_plane.replay.register import ReplayRow
 from app.data_plane.replay.request import Requested
 from app.kernel.errors import TransientError
 from app.kernel.facts import TERMINAL
 
+_OVER = TERMINAL | WAITS_FOR_PEOPLE
 POLL_SECONDS = 0.2
 QUIET_SECONDS = 15.0
 """How long nobody may take a replay that is due, before a person is told that nobody does."""
@@ -34,7 +36,7 @@ class CameOut:
     @property
     def is_over(self) -> bool:
         """Whether nothing more comes of it by itself."""
-        return self.row.finished_at is not None and (self.row.state != "done" or self.status in TERMINAL)
+        return self.row.finished_at is not None and (self.row.state != "done" or self.status in _OVER)
 
     @property
     def is_good(self) -> bool:

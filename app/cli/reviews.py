@@ -14,7 +14,7 @@ from rich.console import Console
 from app.adapters.postgresql.reading_reviews import ReviewReading
 from app.cli import reviews_view
 from app.cli.recording_at_hand import recording_at_hand
-from app.cli.replay_at_hand import LateCarrier
+from app.cli.replay_at_hand import Doorbells
 from app.cli.runs import Id, Json, named_view
 from app.data_plane.orchestration.reviews import (
     InvalidOutcomeError,
@@ -23,7 +23,6 @@ from app.data_plane.orchestration.reviews import (
     foresee,
     resolve,
 )
-from app.data_plane.ports import Queue, StageCanvas
 from app.data_plane.replay.explain_review import explain_review
 from app.kernel.clock import SystemClock
 from interlock import strict_json
@@ -33,14 +32,6 @@ from interlock.errors import InvalidInputError
 reviews = typer.Typer(help="Stages that a person completes: list, show, resolve.", no_args_is_help=True)
 
 Stage = Annotated[str, typer.Option(help="Which stage, if a person was asked about several.")]
-
-
-class Doorbells(LateCarrier):
-    """Rings also for the runs of a stage: without a service a canvas would wait for Redis, and a ring does not."""
-
-    def publish(self, canvas: StageCanvas) -> None:  # noqa: ARG002 - a ring says only where
-        """See ``Carrier.publish``."""
-        self.ring(Queue.AGENT_RUNS)
 
 
 @reviews.command("list")

@@ -14,6 +14,7 @@ from app.cli.runs_view import SHOWN_OF_AN_ID
 from app.data_plane.orchestration.reviews import Resolved
 from app.data_plane.replay.explain import Voice
 from app.data_plane.replay.explain_review import ReviewStory
+from app.data_plane.replay.visible import visible
 from app.kernel.clock import to_text
 
 _MARK = {"waiting": "yellow", "resolved": "green", "expired": "red", "ended": "red"}
@@ -124,7 +125,4 @@ def _one_line(value: object) -> str:
 
 def _safe(text: str) -> str:
     """Text of others as it is, but for what would not be seen, or would change what is seen around it."""
-    shown = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
-    )
-    return escape(shown)
+    return escape(visible(text))

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 
-from app.adapters.postgresql.reading import Reading, RunRow, RunView
+from app.adapters.postgresql.reading import WAITS_FOR_PEOPLE, Reading, RunRow, RunView
 from app.adapters.postgresql.releases import PostgresqlReleases, ReleaseUnavailableError
 from app.data_plane.orchestration.cancel import Foreseen
 from app.data_plane.replay.explain import ActionTold, Explanation, StageTold
@@ -24,6 +24,7 @@ SHOWN_OF_AN_ID = 16
 
 _MARK = {
     "in_review": "yellow",
+    "awaiting_approval": "yellow",
     "completed": "green",
     "failed": "red",
     "dead_lettered": "red",
@@ -74,6 +75,11 @@ def print_rows(console: Console, rows: tuple[RunRow, ...], limit: int) -> None:
             to_text(row.created_at)[:19],
         )
     console.print(table)
+    waiting = sum(row.status in WAITS_FOR_PEOPLE for row in rows)
+    if waiting:
+        verb = "waits" if waiting == 1 else "wait"
+        where = "python -m app approvals list, reviews list"
+        console.print(f"{waiting} {verb} for a person: {where}", highlight=False, soft_wrap=True)
     if len(rows) == limit:
         console.print(f"More: --before {rows[-1].orchestration_id}", soft_wrap=True)
 
@@ -131,6 +137,10 @@ def _print_stage(console: Console, stage: StageTold) -> None:
         console.print(f"  Stage {stage.name} waits for a person to complete it: no proposal was valid.")
     elif stage.status != "decided":
         console.print(f"  Stage {stage.name} is {stage.status}.")
+        for one in stage.under_way:
+            console.print(f"    {one.agent} is under way")
+            for sentence in one.way:
+                console.print(f"      [dim]{escape(sentence)}[/]", soft_wrap=True)
         return
     else:
         who = f"{stage.winner}'s proposal won" if stage.winner else f"no proposal was valid, {stage.answered}"
@@ -148,6 +158,10 @@ def _print_stage(console: Console, stage: StageTold) -> None:
 def _print_action(console: Console, action: ActionTold) -> None:
     policies = ", ".join(action.policies)
     verdict = f"permitted by {policies or 'its policy'}" if action.permitted else "denied"
+    if action.state == "awaiting_approval":
+        verdict = f"{policies} wants people's consent"
+    if action.approval:
+        verdict = f"{verdict} ({action.approval})"
     reason = f" ({escape(action.reason)})" if action.reason else ""
     console.print(
         f"  Action {action.name}, {action.tool} at {action.target}: {escape(verdict)}, {action.state}{reason},"

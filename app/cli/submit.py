@@ -17,7 +17,7 @@ import httpx2
 import typer
 
 from app.adapters.postgresql.database import Database
-from app.adapters.postgresql.reading import Reading
+from app.adapters.postgresql.reading import WAITS_FOR_PEOPLE, Reading
 from app.adapters.postgresql.tenants import TenantDocuments
 from app.adapters.secrets import ReferencedSecrets
 from app.cli.webhook_feed import Webhook, webhook
@@ -216,12 +216,12 @@ def _send(client: httpx2.Client, file: str, url: str, body: bytes, headers: dict
 
 
 def _wait(reading: Reading, submitted: Sequence[Submitted], seconds: float) -> dict[str, str]:
-    """The states of all orchestrations, once they are terminal. Raises StillRunningError."""
+    """The states of all orchestrations, once they are terminal or wait for a person. Raises StillRunningError."""
     ids = [key for item in submitted for key in item.orchestrations]
     end = time.monotonic() + seconds
     while True:
         states = reading.states(ids)
-        running = [key for key, state in states.items() if state not in TERMINAL]
+        running = [key for key, state in states.items() if state not in TERMINAL | WAITS_FOR_PEOPLE]
         if not running and len(states) == len(set(ids)):
             return states
         if time.monotonic() > end:
@@ -242,6 +242,8 @@ def _show(submitted: Sequence[Submitted], states: dict[str, str], *, as_json: bo
             print(f"  {key} {states.get(key, '')}".rstrip())
     if any(item.orchestrations for item in submitted):
         print("Look at one with: python -m app runs explain ID")
+    if WAITS_FOR_PEOPLE.intersection(states.values()):
+        print("What waits for a person: python -m app approvals list, reviews list")
 
 
 def _show_events(events: Sequence[tuple[str, Envelope | Webhook]], *, as_json: bool) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.control_plane.problems import Problem
+from app.kernel.proposal_schema import UnsupportedSchemaError, compiled
 from app.kernel.release import AgentBundle, LocalProvider, Provider, WorkflowTemplate
-from app.kernel.tool_spec import AgentTool, ToolSpec
+from app.kernel.tool_spec import AgentTool, ToolSpec, argument_schema
 
 
 def check_agent_tools(
@@ -25,6 +26,9 @@ def check_agent_tools(
         if tool is None:
             known = f"Name one of {', '.join(sorted(tools))}."
             found.append(Problem(path, f"{place}.tool", f"there is no tool {one.tool!r}", known))
+        elif (unclear := _unclear(tool)) is not None:
+            remedy = "Declare its arguments with what app/kernel/proposal_schema.py supports."
+            found.append(Problem(path, f"{place}.tool", unclear, remedy))
         elif tool.effect == "read":
             found += _reading(one, tool, place, path)
         elif one.target is None:
@@ -51,6 +55,15 @@ def check_first_provider(agent: AgentBundle, path: str, providers: Mapping[str, 
     reason = f"the agent has tools, and {first.name!r} runs a local model, which calls none"
     remedy = "Begin with a provider that can call tools, or remove `tools`."
     return [Problem(path, "providers.0", reason, remedy)]
+
+
+def _unclear(tool: ToolSpec) -> str | None:
+    """Why a model's arguments could not be held against the tool's contract, if so."""
+    try:
+        compiled(argument_schema(tool.input_schema))
+    except UnsupportedSchemaError as error:
+        return f"the arguments of {tool.name!r} cannot be checked: {error.what}"
+    return None
 
 
 def _reading(one: AgentTool, tool: ToolSpec, place: str, path: str) -> list[Problem]:

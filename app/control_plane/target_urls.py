@@ -111,7 +111,7 @@ def _ascii_label(label: str) -> str:
         encoded = label.encode("idna").decode("ascii") if not label.isdigit() else ""
     except UnicodeError:
         encoded = ""
-    if not encoded.startswith("xn--") or "." in encoded:
+    if not encoded.startswith("xn--"):
         raise InvalidTargetUrlError(
             "its host has characters that are no letters of a name", "Write its ASCII form (xn--...)."
         )

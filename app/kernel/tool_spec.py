@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+import pydantic
+from pydantic import Field
 
 from app.kernel.document import Frozen, Name, ToolName, absent, empty
+from interlock.canonical import JsonObject, JsonValue
 
 Effect = Literal["read", "write", "egress"]
 """``read`` changes nothing and sends nothing out, ``write`` changes something, ``egress`` sends data out."""
@@ -44,9 +46,9 @@ class ToolSpec(Frozen):
     name: ToolName
     version: int = Field(ge=1)
     effect: Effect
-    input_schema: Mapping[str, JsonValue]
+    input_schema: Mapping[str, pydantic.JsonValue]
     """JSON Schema; ``x-interlock: content`` marks an argument that is text for people, all others are control."""
-    output_schema: Mapping[str, JsonValue]
+    output_schema: Mapping[str, pydantic.JsonValue]
     """JSON Schema; ``x-interlock: structured`` marks text that no outsider writes."""
     description: str = Field(default="", exclude_if=empty)
     """What a model is told of it."""
@@ -65,3 +67,23 @@ class ToolSpec(Frozen):
     )
     """Of a result as JSON; a longer one is refused."""
     idempotency: Idempotency = Field(default="header", exclude_if=lambda value: value == "header")
+
+
+def argument_schema(schema: Mapping[str, JsonValue]) -> JsonObject:
+    """A tool's input schema for checking: closed at its top, and without our own marks."""
+    plain_schema = _without_marks(dict(schema))
+    assert isinstance(plain_schema, dict)
+    return {"type": "object", **plain_schema, "additionalProperties": False}
+
+
+def _without_marks(value: JsonValue) -> JsonValue:
+    if isinstance(value, Mapping):
+        return {
+            name: _without_marks(item)
+            for name, item in value.items()
+            # A property may be named so; only beside a schema's own words it is the mark, which is a text.
+            if not (name == "x-interlock" and isinstance(item, str))
+        }
+    if isinstance(value, (list, tuple)):
+        return [_without_marks(item) for item in value]
+    return value

@@ -61,7 +61,7 @@ def run(database: str, home: Path, shape: str, seed: int) -> Ended:
         for start in range(0, len(submissions), REQUESTS):
             batch = submissions[start : start + REQUESTS]
             accepted.update(answer.state for answer in system.accept(batch))
-        system.wait_until_all_ended()
+        system.wait_until_all_ended(consenting="the release manager")
         most = (
             "SELECT max(n) FROM (SELECT count(*) n FROM orchestrations GROUP BY source, event_id, workflow) x"
         )

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tests.benchmark import (
     bare_peer,
+    gateway,
     memory,
     parsing,
     record,
@@ -146,6 +147,22 @@ def readings(_count: int) -> list[Figure]:
     return figures
 
 
+def verdicts(_count: int) -> list[Figure]:
+    """Verdicts of the gateway, beside a bare evaluation by Cedar."""
+    bare, *seen = gateway.costs()
+    return [
+        Figure(bare.name, f"{bare.microseconds:.0f} µs", "the policies parsed before"),
+        *(
+            Figure(
+                f"verdict: {one.name}",
+                f"{one.microseconds:.0f} µs",
+                f"{one.microseconds / bare.microseconds:.2f} times the bare one; aim: below 250 µs",
+            )
+            for one in seen
+        ),
+    ]
+
+
 PARTS: dict[str, Callable[[int], list[Figure]]] = {
     "speed": speed,
     "stragglers": stragglers,
@@ -154,6 +171,7 @@ PARTS: dict[str, Callable[[int], list[Figure]]] = {
     "memory": sizes,
     "record": records,
     "parsing": readings,
+    "gateway": verdicts,
 }
 
 

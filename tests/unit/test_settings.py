@@ -78,3 +78,15 @@ def test_redelivery_may_come_early_only_under_the_name_that_says_unsafe(
     monkeypatch.setenv("INTERLOCK_UNSAFE_VISIBILITY_TIMEOUT_SECONDS", "2")
 
     assert settings.load().effective_visibility_timeout_seconds == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "modules"),
+    [("", ()), ("team.tools", ("team.tools",)), (" team.tools, other , ", ("team.tools", "other"))],
+)
+def test_a_teams_modules_of_tools_are_named_with_commas(
+    monkeypatch: pytest.MonkeyPatch, value: str, modules: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("INTERLOCK_TOOL_MODULES", value)
+
+    assert settings.load().tool_modules == modules

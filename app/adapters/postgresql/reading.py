@@ -13,6 +13,8 @@ from app.data_plane.ports import Queue
 from app.data_plane.replay.record import Record, StoredLink, named_contents, read_chain, run_ids
 from app.kernel.facts import AnyFact
 
+WAITS_FOR_PEOPLE = frozenset({"in_review", "awaiting_approval"})
+"""States in which nothing more happens by itself before somebody answers, or the wait expires."""
 BATCH = 64
 """Orchestrations that are read at once."""
 
@@ -69,6 +71,19 @@ class Counts:
         """Those that are not closed."""
         closed = ("completed", "failed", "dead_lettered", "cancelled")
         return sum(count for state, count in self.orchestrations.items() if state not in closed)
+
+    @property
+    def waiting_for_people(self) -> int:
+        """Those of them that go on when somebody answers."""
+        return sum(self.orchestrations.get(state, 0) for state in WAITS_FOR_PEOPLE)
+
+    @property
+    def under_way(self) -> int:
+        """What goes on by itself: orchestrations that wait for nobody, and actions on the way to their targets."""
+        sending = sum(self.actions.get(state, 0) for state in ("authorised", "sending"))
+        return (
+            self.open_orchestrations - self.waiting_for_people + (sending if self.waiting_for_people else 0)
+        )
 
 
 _COLUMNS = (

@@ -336,7 +336,7 @@ def _request(origin: Origin, path: str, address: TargetAddress, delivery: Delive
 def _question(origin: Origin, path: str, address: TargetAddress, probe: Probe) -> bytes | None:
     """A probe's bytes, or None when a value cannot stand in its path or in a header."""
     key = _segment(probe.idempotency_key)
-    if key is None or not probe.path.startswith("/"):
+    if key is None:
         return None
     return _head(
         "GET",

@@ -6,25 +6,23 @@ Pure, and the same when a record is verified: it sees the run's facts and their 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from app.data_plane.agent_runs.recordings import read_recording
 from app.data_plane.contents import Contents
-from app.data_plane.gateway.hidden import check_hidden
-from app.data_plane.gateway.judge import Principal, Question, Spend, Verdict, judge
-from app.data_plane.gateway.origins import Provenance, as_json
+from app.data_plane.gateway.gateway import Setting, gateway_of
+from app.data_plane.gateway.judge import Question, Spend, Verdict, judge
+from app.data_plane.gateway.origins import as_json
 from app.data_plane.gateway.provenance import Sources, sources_of
 from app.data_plane.models import ToolCall, ToolOffer, ToolResult, Turn
-from app.data_plane.orchestration.authorisation import decimals, outcomes_before
+from app.data_plane.orchestration.authorisation import outcomes_before
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.tools import check_arguments
-from app.kernel.errors import DefectError, PermanentError
+from app.kernel.errors import DefectError
 from app.kernel.facts import AnyFact, CallProposed, ModelAnswered, ToolAnswered, ToolCalled, ToolFailed
 from app.kernel.release import AgentBundle
 from app.kernel.tool_spec import ToolSpec
-from interlock import strict_json
-from interlock.canonical import JsonObject, JsonValue, canonical_bytes, digest_bytes
-from interlock.errors import InvalidInputError
+from interlock.canonical import JsonValue, canonical_bytes, digest_bytes
 from interlock.identity import call_action_id
 
 LONGEST_TOOL_NAME = 100
@@ -58,7 +56,6 @@ class Judged:
     """The verdict on one call as a fact, and what there is to do."""
 
     fact: ToolCalled
-    arguments: JsonObject = field(default_factory=dict)
     proposed: CallProposed | None = None
     """What is handed over to the orchestration, of a call that writes or sends."""
     contents: Mapping[str, bytes] = field(default_factory=dict)
@@ -168,54 +165,26 @@ def _sources(caller: Caller, facts: Iterable[AnyFact]) -> Sources:
 
 
 def _judge(caller: Caller, sources: Sources, placed: PlacedCall, made: int, at: str) -> Judged:
-    written = placed.written
-    allowed = next((one for one in caller.agent.tools if one.tool == written.tool), None)
-    spec = caller.state.release.tools.get(written.tool)
-    if allowed is None or spec is None:
-        known = "the agent may not call it" if spec is not None else "there is no such tool"
-        return _refused(
-            placed, written.arguments.encode(), Verdict("denied", reason=f"unknown_tool: {known}"), at
-        )
-    try:
-        arguments = _arguments(written.arguments)
-    except (InvalidInputError, PermanentError) as error:
-        return _refused(
-            placed, written.arguments.encode(), Verdict("denied", reason=f"arguments: {error}"), at
-        )
-    body = canonical_bytes(arguments)
-    provenance = sources.trace(arguments, spec)
-    problems = check_arguments(written.tool, arguments) or check_hidden(spec, arguments, provenance)
-    if problems:
-        return _refused(placed, body, Verdict("denied", reason=f"arguments: {'; '.join(problems)}"[:500]), at)
-    verdict = judge(
-        caller.state.release.policy,
-        Question(
-            Principal("Agent", caller.agent.name),
-            caller.state.release.workflow,
-            written.tool,
-            allowed.target or "none",
-            caller.state.tenant_id,
-            arguments,
-            provenance,
-            sources.asked,
-            Spend(calls=made),
-            decimals(caller.state, written.tool),
-        ),
+    release, written = caller.state.release, placed.written
+    target = next((one.target for one in caller.agent.tools if one.tool == written.tool), None)
+    asked = gateway_of(release).question(
+        caller.agent.name,
+        written.tool,
+        written.arguments or "{}",
+        sources,
+        target or "none",
+        Setting(caller.state.tenant_id, release.workflow, Spend(calls=made)),
     )
-    judged = _as_judged(caller, placed, (body, arguments, provenance), verdict, at)
-    if judged.fact.verdict != "handed_over":
-        return judged
-    return replace(judged, proposed=proposal_of(caller, judged.fact, made))
+    if isinstance(asked, Verdict):
+        return _refused(placed, asked, at)
+    # The tool's own model may want more of its arguments than its contract can say.
+    if problems := check_arguments(written.tool, asked.arguments):
+        return _refused(placed, Verdict("denied", reason=f"arguments: {'; '.join(problems)}"[:500]), at)
+    return _as_judged(caller, placed, asked, judge(release.policy, asked), at)
 
 
-def _arguments(text: str) -> JsonObject:
-    value = strict_json.read(text.encode("utf-8", "replace")[: MOST_ARGUMENT_BYTES + 1] or b"{}")
-    if not isinstance(value, dict):
-        raise PermanentError("they are no JSON object")
-    return value
-
-
-def _refused(placed: PlacedCall, body: bytes, verdict: Verdict, at: str) -> Judged:
+def _refused(placed: PlacedCall, verdict: Verdict, at: str) -> Judged:
+    body = placed.written.arguments.encode("utf-8", "replace")
     digest = digest_bytes(body)
     fact = ToolCalled(
         position=placed.position,
@@ -230,33 +199,25 @@ def _refused(placed: PlacedCall, body: bytes, verdict: Verdict, at: str) -> Judg
     return Judged(fact, contents={digest: body})
 
 
-def _as_judged(
-    caller: Caller,
-    placed: PlacedCall,
-    judged: tuple[bytes, JsonObject, Mapping[str, Provenance]],
-    verdict: Verdict,
-    at: str,
-) -> Judged:
-    body, arguments, provenance = judged
-    traced = canonical_bytes(as_json(provenance))
+def _as_judged(caller: Caller, placed: PlacedCall, asked: Question, verdict: Verdict, at: str) -> Judged:
+    body, traced = canonical_bytes(asked.arguments), canonical_bytes(as_json(asked.provenance))
     digest, provenance_digest = digest_bytes(body), digest_bytes(traced)
-    name = placed.written.tool
-    allowed = next(one for one in caller.agent.tools if one.tool == name)
-    reads = caller.state.release.tools[name].effect == "read"
+    reads = caller.state.release.tools[asked.tool].effect == "read"
+    # Nobody is asked about a call that only reads: what needs consent is denied.
     denied = verdict.outcome == "denied" or (reads and verdict.outcome == "needs_approval")
+    handed_over = not denied and not reads
     fact = ToolCalled(
         position=placed.position,
         call=placed.call,
-        tool=name,
-        target=allowed.target or "",
+        tool=asked.tool,
+        target="" if reads else asked.target,
         arguments_digest=digest,
         provenance_digest=provenance_digest,
-        verdict="denied" if denied else "permitted" if reads else "handed_over",
+        verdict="denied" if denied else "handed_over" if handed_over else "permitted",
         policies=verdict.policies,
         reason=verdict.reason[:500] if denied else "",
-        action_id=""
-        if denied or reads
-        else call_action_id(caller.run_id, placed.position, placed.call, digest),
+        action_id=call_action_id(caller.run_id, placed.position, placed.call, digest) if handed_over else "",
         started_at=at,
     )
-    return Judged(fact, arguments, None, {digest: body, provenance_digest: traced})
+    proposed = proposal_of(caller, fact, asked.spend.calls) if handed_over else None
+    return Judged(fact, proposed, {digest: body, provenance_digest: traced})

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-MAX_TEXT = 65_536
+MAX_TEXT = 100_000
 """Characters of a text that are searched."""
 
 # Without a path or "www." a name counts as a domain only with one of these endings. Endings that are better known as
@@ -27,7 +27,7 @@ _FOUND = re.compile(
     rf"""
       (?P<url> [A-Za-z0-9+.\-]{{0,31}} :// {_REST} )
     | (?P<scheme> \b(?:mailto|tel|sms|data|javascript|magnet|callto|xmpp|sips?|bitcoin|whatsapp|file) : {_REST} )
-    | (?P<email> (?<![\w.%+\-]) [\w.%+'\-]{{1,64}} @ [\w\-]{{1,63}} (?:\.[\w\-]{{1,63}}){{0,8}} )
+    | (?P<email> (?<![\w.%+\-]) [\w.%+\-][\w.%+'\-]{{0,63}} @ [\w\-]{{1,63}} (?:\.[\w\-]{{1,63}}){{0,8}} )
     | (?P<account> (?<![A-Za-z0-9])
         (?: [A-Z]{{2}}\d{{2}} (?:[ ]?[A-Z0-9]{{4}}){{2,7}} (?:[ ]?[A-Z0-9]{{1,4}})?
           | [A-Za-z]{{2}}\d{{2}}[A-Za-z0-9]{{8,30}}

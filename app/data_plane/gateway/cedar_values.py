@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 
-from app.data_plane.gateway.slices import Wanted
 from interlock.canonical import JsonObject, JsonValue
 
 MAX_DEPTH = 24
@@ -22,7 +21,6 @@ MAX_MEMBERS = 2_000
 
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 _MARKS = frozenset(("__entity", "__extn", "__expr"))
-_ALL = Wanted(whole=True)
 _PLACE = Decimal("0.0001")
 _MOST = Decimal(HIGHEST) * _PLACE
 
@@ -31,8 +29,8 @@ class NotCedarError(ValueError):
     """A value that Cedar has no type for; says what kind it is, never the value."""
 
 
-def as_cedar(value: JsonValue, wanted: Wanted, decimals: bool = False, depth: int = 0) -> JsonValue:
-    """``value`` as far as it is wanted, in Cedar's JSON form.
+def as_cedar(value: JsonValue, decimals: bool = False, depth: int = 0) -> JsonValue:
+    """``value`` in Cedar's JSON form.
 
     Args:
         decimals: a whole number becomes a decimal too, so that an argument always has one type.
@@ -58,28 +56,11 @@ def as_cedar(value: JsonValue, wanted: Wanted, decimals: bool = False, depth: in
         raise NotCedarError("a value that is nested too deep")
     if len(value) > MAX_MEMBERS:
         raise NotCedarError(f"a list or an object of more than {MAX_MEMBERS} members")
-    if isinstance(value, Mapping):
-        return _record(value, wanted, decimals, depth)
-    if wanted.whole or wanted.texts is None:
-        return [as_cedar(item, _ALL, decimals, depth + 1) for item in value if item is not None]
-    return [item for item in value if isinstance(item, str) and item in wanted.texts]
-
-
-def _record(value: JsonObject, wanted: Wanted, decimals: bool, depth: int) -> JsonObject:
+    if not isinstance(value, Mapping):
+        return [as_cedar(item, decimals, depth + 1) for item in value if item is not None]
     if not _MARKS.isdisjoint(value):
         raise NotCedarError("a member that is named as one of Cedar's own marks")
-    if wanted.whole or wanted.texts is not None:
-        return {
-            name: as_cedar(item, _ALL, decimals, depth + 1)
-            for name, item in value.items()
-            if item is not None
-        }
-    found: dict[str, JsonValue] = {}
-    for name, part in wanted.members.items():
-        item = value.get(name)
-        if item is not None:
-            found[name] = as_cedar(item, part, decimals, depth + 1) if part.is_read else True
-    return found
+    return {name: as_cedar(item, decimals, depth + 1) for name, item in value.items() if item is not None}
 
 
 def _decimal(value: float) -> JsonObject:

@@ -35,6 +35,8 @@ def hidden(text: str, *, content: bool = False) -> str | None:
     line breaks, tabs, joiners (U+200C, U+200D), direction marks (U+200E, U+200F) and the two variation
     selectors of emoji are not: languages are written with them.
     """
+    if text.isascii() and text.isprintable():
+        return None
     for found in _SUSPECT.finditer(text):
         character = found.group()
         if content and character in _IN_CONTENT:

@@ -17,20 +17,16 @@ from typing import Literal
 import cedarpy
 
 from app.data_plane.gateway.cedar_values import NotCedarError, as_cedar
-from app.data_plane.gateway.origins import Provenance
-from app.data_plane.gateway.slices import Slice, Statement, Wanted, slice_of
+from app.data_plane.gateway.origins import Provenance, as_json
+from app.data_plane.gateway.slices import Path, Read, Slice, Statement, slice_of
 from app.kernel.release import Policy
 from interlock.canonical import JsonObject, JsonValue, NotCanonicalError, canonical_bytes
 
 GATEWAY = "gateway/1"
 """Name and version of these rules; a release is judged by the ones that it was compiled for."""
 
-MAX_ASKED = 2_000
-"""Words of ``asked`` that a policy sees which does not name the words it looks for."""
-
 _NOBODY = cedarpy.Entities.from_json_str("[]")
 _FAILED = re.compile(r"policy `([^`]{1,100})`")
-_ALL = Wanted(whole=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +101,7 @@ def judge(policy: Policy, question: Question) -> Verdict:
     except ValueError:
         return Verdict("denied", (), "the policy is not Cedar")
     try:
-        request = _request(question, parts.wanted)
+        request = _request(question, parts.reads)
     except NotCedarError as error:
         return Verdict("denied", (), f"the policy cannot be asked about {error}")
     except (NotCanonicalError, RecursionError):
@@ -119,58 +115,95 @@ def judge(policy: Policy, question: Question) -> Verdict:
     return _needs_approval([*first.fired, *second.fired])
 
 
-def _request(question: Question, wanted: Wanted) -> dict[str, object]:
-    """The request as Cedar takes it; of the context only what the policy reads."""
+def _request(question: Question, reads: Mapping[str, Read]) -> dict[str, object]:
+    """The request as Cedar takes it, with what the policy reads of the context."""
+    context = {name: value for name, read in reads.items() if (value := _value(question, read)) is not None}
     # Entities as objects: Cedar would parse a text, which costs ten microseconds and stumbles over line breaks.
     return {
         "principal": {"type": question.principal.kind, "id": question.principal.name},
         "action": {"type": "Action", "id": question.tool},
         "resource": {"type": "Target", "id": question.target},
-        "context": canonical_bytes(_context(question, wanted)).decode(),
+        "context": canonical_bytes(context).decode(),
     }
 
 
-def _context(question: Question, wanted: Wanted) -> dict[str, JsonValue]:
-    if wanted.whole:
-        wanted = Wanted(members={name: Wanted(whole=True) for name in _PARTS})
-    found: dict[str, JsonValue] = {}
-    for name, part in wanted.members.items():
-        if name == "arguments":
-            found[name] = _arguments(question, part)
-        elif name == "provenance":
-            found[name] = _provenance(question.provenance, part)
-        elif name in _PARTS:
-            found[name] = as_cedar(_PARTS[name](question), part)
-    return found
+def _value(question: Question, read: Read) -> JsonValue:
+    """What is read, for Cedar; None where it would be an error: there is nothing, or it is no set."""
+    path = read.path
+    if len(path) == 2 and path[0] == "arguments" and read.operator == "whole":
+        value = question.arguments.get(path[1])
+        return None if value is None else _whole(question, path, value)
+    if len(path) == 3 and path[2] == "trusted" and path[0] == "provenance" and path[1] in question.provenance:
+        value = question.provenance[path[1]].trusted
+    else:
+        value = _found(question, path)
+    if value is None:
+        return None
+    if read.operator == "whole":
+        return value if isinstance(value, bool) else _whole(question, path, value)
+    if read.operator == "has":
+        return True
+    if isinstance(value, (str, int, float, Mapping)):
+        return False if read.operator == "isNothing" else None
+    if read.operator in ("isEmpty", "isNothing"):
+        return all(item is None for item in value)
+    if read.operator == "containsAny":
+        return any(text in value for text in read.texts)
+    return all(text in value for text in read.texts)
+
+
+def _whole(question: Question, path: Path, value: JsonValue) -> JsonValue:
+    if path[:1] == ("arguments",) and len(path) > 1:
+        return as_cedar(value, decimals=path[1] in question.decimals)
+    if path and path != ("arguments",):
+        return as_cedar(value)
+    arguments = {
+        name: as_cedar(item, decimals=name in question.decimals)
+        for name, item in question.arguments.items()
+        if item is not None
+    }
+    others = {part: as_cedar(_found(question, (part,))) for part in _PARTS if part != "arguments"}
+    return arguments if path else {**others, "arguments": arguments}
+
+
+def _found(question: Question, path: Path) -> JsonValue:
+    if path[:1] == ("provenance",) and len(path) > 1:
+        one = question.provenance.get(path[1])
+        if one is None:
+            return None
+        if len(path) == 3 and path[2] in _OF_PROVENANCE:
+            return _OF_PROVENANCE[path[2]](one)
+        return _inside(one.as_json(), path[2:])
+    if path[:1] == ("arguments",):
+        return _inside(question.arguments, path[1:])
+    if not path:
+        return True
+    part = _PARTS.get(path[0])
+    return None if part is None else _inside(part(question), path[1:])
+
+
+_OF_PROVENANCE: Mapping[str, Callable[[Provenance], JsonValue]] = {
+    "trusted": lambda one: one.trusted,
+    "origins": lambda one: one.origins,
+    "fields": lambda one: one.fields,
+    "unproven": lambda one: one.unproven,
+}
+
+
+def _inside(value: JsonValue, path: Path) -> JsonValue:
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 _PARTS: Mapping[str, Callable[[Question], JsonValue]] = {
     "tenant": lambda question: question.tenant_id,
     "workflow": lambda question: question.workflow,
     "arguments": lambda question: question.arguments,
-    "provenance": lambda question: {name: one.as_json() for name, one in question.provenance.items()},
-    "asked": lambda question: sorted(question.asked)[:MAX_ASKED],
+    "provenance": lambda question: as_json(question.provenance),
+    "asked": lambda question: tuple(question.asked),
     "spend": lambda question: {"calls": question.spend.calls, "nano_usd": question.spend.nano_usd},
 }
-
-
-def _arguments(question: Question, wanted: Wanted) -> JsonValue:
-    if wanted.whole:
-        wanted = Wanted(members=dict.fromkeys(question.arguments, _ALL))
-    return {
-        name: as_cedar(question.arguments[name], part, decimals=name in question.decimals)
-        if part.is_read
-        else True
-        for name, part in wanted.members.items()
-        if question.arguments.get(name) is not None
-    }
-
-
-def _provenance(known: Mapping[str, Provenance], wanted: Wanted) -> JsonValue:
-    """Of what is read alone: most policies ask whether an argument is trusted, and for nothing else."""
-    return as_cedar(
-        {name: one.as_json() for name, one in known.items() if wanted.whole or name in wanted.members}, wanted
-    )
 
 
 def _ask(request: dict[str, object], policies: cedarpy.PolicySet, parts: Slice) -> _Answer:

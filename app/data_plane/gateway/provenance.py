@@ -4,6 +4,9 @@ What a model wrote is the model's, unless it equals, field by field, a value of 
 is that text's; a value that a trusted lookup returned in a structured field is the lookup's. Only a trusted text, such
 as a person's request, is looked into: a value is of it when it stands there as whole words.
 
+Numbers, days and times are compared by what they say and not by how a text writes them. A day that is told with a time
+that is not, or without its year, makes a moment of that day a choice.
+
 What proves nothing: null, empty texts and empty lists have no origin at all; a boolean that a model wrote is its
 choice, whatever else is true; a text with invisible or bidirectional characters equals nothing. All is capped, and
 what lies beyond a cap is untrusted.
@@ -16,9 +19,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from app.data_plane.gateway.addresses import addresses
 from app.data_plane.gateway.asked import words_of
 from app.data_plane.gateway.hidden import hidden
+from app.data_plane.gateway.moments import Day, Time, days, moment, times
 from app.data_plane.gateway.origins import RANK, TRUSTED, Origin, Provenance, as_json
 from app.data_plane.gateway.schema_leaves import Leaf, SchemaLeaves, leaves_of
-from app.data_plane.gateway.trusted_text import TrustedText
+from app.data_plane.gateway.trusted_text import TrustedText, shortened
 from app.kernel.release import Release
 from app.kernel.tool_spec import Reads, ToolSpec
 from interlock.canonical import JsonObject, JsonValue
@@ -28,15 +32,16 @@ __all__ = ["TRUSTED", "Origin", "Provenance", "Sources", "as_json", "sources_of"
 MAX_LEAVES = 20_000
 """Values of all sources together; later ones are not taken in."""
 MAX_TRACED = 1_000
-"""Values of one argument; with more it is a model's."""
+"""Values of one call's arguments; what comes after them is a model's."""
 MAX_FIELDS = 16
 """Of one argument's ``fields`` and ``unproven``."""
-MAX_TEXTS = 64
-"""Trusted texts; later ones are not taken in."""
+MAX_TEXT = 100_000
+"""Characters of all trusted texts together; later ones are not taken in."""
 
 _ROOTS = {"event": Origin.EVENT_TEXT, "snapshot": Origin.TOOL_TEXT, "stages": Origin.MODEL}
 _Key = str | int | float
 _ANYTHING = SchemaLeaves({})
+_MODEL = frozenset((Origin.MODEL,))
 
 
 class Sources:
@@ -46,12 +51,14 @@ class Sources:
         self._values: dict[_Key, dict[str, Origin]] = {}
         self._under: dict[str, set[Origin]] = {}
         self._texts: list[tuple[Origin, str, TrustedText]] = []
+        self._moments = _Moments()
         self._leaves = 0
+        self._characters = 0
         self._asked: set[str] = set()
 
     @property
     def asked(self) -> frozenset[str]:
-        """The words of the trusted texts, in small letters, each also without its usual endings."""
+        """The words of requests and templates, in small letters, each also without its usual endings."""
         return frozenset(self._asked)
 
     def add(self, origin: Origin, path: str, value: JsonValue) -> None:
@@ -64,9 +71,13 @@ class Sources:
         Of an untrusted origin it proves nothing, as everything of such an origin.
         """
         self._note(path, origin)
-        if origin in TRUSTED and len(self._texts) < MAX_TEXTS:
+        text = shortened(text, MAX_TEXT - self._characters)
+        if origin in TRUSTED and text:
+            self._characters += len(text)
             self._texts.append((origin, path, TrustedText(text)))
-            self._asked |= words_of(text)
+            self._moments.add(text, path, origin)
+            if origin is not Origin.LOOKUP:
+                self._asked |= words_of(text)
 
     def add_event(self, event: JsonObject, trusted: Collection[str]) -> None:
         """Take in a normalised event; ``trusted`` are paths as ``event.issue.number``, each with all below it."""
@@ -92,10 +103,20 @@ class Sources:
 
     def trace(self, arguments: JsonObject, spec: ToolSpec | None = None) -> dict[str, Provenance]:
         """Where each argument of a model's call came from; by ``spec`` what was a choice among named values."""
+        walker, left = _walker(arguments, spec), iter(range(MAX_TRACED))
         return {
-            name: _Tracing(self, frozenset((Origin.MODEL,))).of(leaves)
-            for name, leaves in _leaves_of(arguments, spec)
+            name: self._plainly(value)
+            or _Tracing(self, _MODEL, left, words=walker.words(name)).of(walker.of_member(name, value))
+            for name, value in arguments.items()
         }
+
+    def _plainly(self, value: JsonValue) -> Provenance | None:
+        """The same as a tracing would say, quickly: of a single text that stands in one trusted place."""
+        if isinstance(value, str):
+            known = self.known(value)
+            if len(known) == 1 and known[0][1] in TRUSTED:
+                return Provenance((known[0][1],), (known[0][0],))
+        return None
 
     def origins_under(self, path: str) -> frozenset[Origin]:
         """All origins of what lies at ``path`` and below; of what is not there, those of the nearest place above it."""
@@ -105,17 +126,19 @@ class Sources:
             path = path.rpartition(".")[0]
         return frozenset()
 
-    def known(self, value: JsonValue) -> Mapping[str, Origin]:
-        """Where a value stands in a field of trusted origin or as a choice: origin by path."""
-        if value is None or isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            return {}
-        if isinstance(value, str) and hidden(value, content=True) is not None:
-            return {}
-        found = dict(self._values.get(value, {}))
-        for origin, path, text in self._texts:
-            if text.holds(value) if isinstance(value, str) else text.holds_number(value):
-                found[path] = origin
-        return found
+    def known(self, value: JsonValue) -> list[tuple[str, Origin]]:
+        """Where a value stands in a field of trusted origin, or as a choice; paths with their origins."""
+        if isinstance(value, str):
+            if hidden(value, content=True) is not None:
+                return []
+            standing = [(path, origin) for origin, path, text in self._texts if text.holds(value)]
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            standing = [(path, origin) for origin, path, text in self._texts if text.holds_number(value)]
+        else:
+            return []
+        places = self._values.get(value)
+        found = standing if places is None else [*places.items(), *standing]
+        return found if found or not isinstance(value, str) else self._moments.known(value)
 
     def _take(self, leaves: Iterable[tuple[Leaf, Origin]]) -> None:
         for leaf, origin in leaves:
@@ -130,6 +153,8 @@ class Sources:
             if origin not in TRUSTED and origin is not Origin.CHOICE:
                 continue
             if isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != "":
+                if isinstance(value, str) and origin in TRUSTED and moment(value) is not None:
+                    self._moments.add(value, leaf.path, origin)
                 places = self._values.setdefault(value, {})
                 if len(places) < MAX_FIELDS:
                     places.setdefault(leaf.path, origin)
@@ -143,49 +168,89 @@ class Sources:
             path = path[:-2] if path.endswith("[]") else path.rpartition(".")[0]
 
 
+class _Moments:
+    """The days and times that trusted sources tell, in whatever way they are written."""
+
+    def __init__(self) -> None:
+        self._days: dict[Day, tuple[str, Origin]] = {}
+        self._times: dict[Time, tuple[str, Origin]] = {}
+
+    def add(self, text: str, path: str, origin: Origin) -> None:
+        """Take in every day and time of a trusted text, or of a trusted field."""
+        for day in days(text):
+            self._days.setdefault(day, (path, origin))
+        for time in times(text):
+            self._times.setdefault(time, (path, origin))
+
+    def known(self, value: str) -> list[tuple[str, Origin]]:
+        """Where a moment's day and its time are told. When only its day is, its time or its year was a choice."""
+        told = moment(value)
+        if told is None:
+            return []
+        exact, (_, month, day) = self._days.get(told.day), told.day
+        time = self._times.get(told.time) if told.time is not None else None
+        if exact is not None and (told.time is None or time is not None):
+            return [exact] if time is None else sorted({exact, time})
+        some = exact or self._days.get((None, month, day))
+        return [] if some is None else [(some[0], Origin.CHOICE)]
+
+
 class _Tracing:
-    """One argument's way from its leaves to its provenance."""
+    """One argument's way from its leaves to its provenance.
+
+    Args:
+        otherwise: the origins of a value that equals nothing.
+        left: one for every value that may still be looked at, over all arguments.
+        literals: the texts of the expression that it comes from.
+        words: what a model may choose among, beside what the schema names; None where no model chose.
+    """
 
     def __init__(
         self,
         sources: Sources,
         otherwise: frozenset[Origin],
+        left: Iterator[int],
         literals: Collection[str] = (),
-        chosen: bool = True,
+        words: frozenset[str] | None = None,
     ) -> None:
         self._sources = sources
         self._otherwise = otherwise
+        self._left = left
         self._literals = literals
-        self._chosen = chosen
+        self._words = words
         self._origins: set[Origin] = set()
         self._fields: set[str] = set()
         self._unproven: dict[str, None] = {}
 
     def of(self, leaves: Iterator[Leaf]) -> Provenance:
         """The provenance of an argument with these leaves."""
-        for count, leaf in enumerate(leaves):
-            if count >= MAX_TRACED or leaf.beyond:
+        for leaf in leaves:
+            if leaf.beyond or next(self._left, None) is None:
                 self._origins.add(Origin.MODEL)
                 break
             if leaf.value is not None and leaf.value != "":
                 self._add(leaf)
         return Provenance(
-            tuple(sorted(self._origins)),
-            tuple(sorted(self._fields)[:MAX_FIELDS]),
-            tuple(self._unproven)[:MAX_FIELDS],
+            tuple(sorted(self._origins)) if len(self._origins) > 1 else tuple(self._origins),
+            tuple(sorted(self._fields)[:MAX_FIELDS]) if self._fields else (),
+            tuple(self._unproven)[:MAX_FIELDS] if self._unproven else (),
         )
 
     def _add(self, leaf: Leaf) -> None:
         known = self._sources.known(leaf.value)
-        places = {path: origin for path, origin in known.items() if origin in TRUSTED}
-        if places:
-            self._origins.add(min(places.values(), key=RANK.__getitem__))
-            self._fields |= places.keys()
+        trusted = [(path, origin) for path, origin in known if origin in TRUSTED]
+        if trusted:
+            self._origins.add(
+                trusted[0][1]
+                if len(trusted) == 1
+                else min((origin for _, origin in trusted), key=RANK.__getitem__)
+            )
+            self._fields.update([path for path, _ in trusted])
             return
         if isinstance(leaf.value, str) and leaf.value in self._literals:
             self._origins.add(Origin.TEMPLATE)
             return
-        if known or (leaf.choice and self._chosen):
+        if known or (self._words is not None and (leaf.choice or leaf.value in self._words)):
             self._origins.add(Origin.CHOICE)
         else:
             self._origins |= self._otherwise
@@ -193,10 +258,10 @@ class _Tracing:
             self._prove(leaf.value)
 
     def _prove(self, text: str) -> None:
-        for address in addresses(text):
+        for address in dict.fromkeys(addresses(text)):
             if len(self._unproven) >= MAX_FIELDS:
                 return
-            if not any(origin in TRUSTED for origin in self._sources.known(address).values()):
+            if not any(origin in TRUSTED for _, origin in self._sources.known(address)):
                 self._unproven[address[:200]] = None
 
 
@@ -242,11 +307,12 @@ def trace_action(
     """
     reads = release.reads.get(action, {})
     found: dict[str, Provenance] = {}
-    for name, leaves in _leaves_of(arguments, None):
+    walker, left = _walker(arguments, None), iter(range(MAX_TRACED))
+    for name, value in arguments.items():
         read = reads.get(name)
-        otherwise = frozenset((Origin.MODEL,)) if read is None else _origins_of(read, sources)
+        otherwise = _MODEL if read is None else _origins_of(read, sources)
         literals = frozenset(read.literals) if read is not None else frozenset()
-        found[name] = _Tracing(sources, otherwise, literals, chosen=False).of(leaves)
+        found[name] = _Tracing(sources, otherwise, left, literals).of(walker.of_member(name, value))
     return found
 
 
@@ -257,13 +323,10 @@ def _origins_of(reads: Reads, sources: Sources) -> frozenset[Origin]:
     return frozenset(found) or frozenset((Origin.TEMPLATE,))
 
 
-def _leaves_of(arguments: JsonObject, spec: ToolSpec | None) -> Iterator[tuple[str, Iterator[Leaf]]]:
-    if spec is None:
-        walker = SchemaLeaves({"properties": {name: {} for name in arguments}})
-    else:
-        walker = leaves_of(spec.input_schema)
-    for name, value in arguments.items():
-        yield name, walker.of_member(name, value)
+def _walker(arguments: JsonObject, spec: ToolSpec | None) -> SchemaLeaves:
+    if spec is not None:
+        return leaves_of(spec.input_schema)
+    return SchemaLeaves({"properties": {name: {} for name in arguments}})
 
 
 def _is_below(path: str, roots: tuple[str, ...]) -> bool:

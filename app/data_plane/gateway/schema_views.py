@@ -28,16 +28,15 @@ _FORMS = {
     "ipv4": re.compile(r"\d{1,3}(\.\d{1,3}){3}"),
     "ipv6": re.compile(r"[0-9a-fA-F:.]{2,45}"),
 }
-_TYPES: Mapping[type, frozenset[str]] = {
-    type(None): frozenset({"null"}),
-    bool: frozenset({"boolean"}),
-    int: frozenset({"integer", "number"}),
-    float: frozenset({"number", "integer"}),
-    str: frozenset({"string"}),
-    list: frozenset({"array"}),
-    tuple: frozenset({"array"}),
+_TYPES: Mapping[str, frozenset[type]] = {
+    "null": frozenset({type(None)}),
+    "boolean": frozenset({bool}),
+    "integer": frozenset({int, float}),
+    "number": frozenset({int, float}),
+    "string": frozenset({str}),
+    "array": frozenset({list, tuple}),
 }
-_OBJECT = frozenset({"object"})
+_SCALARS = frozenset({type(None), bool, int, float, str, list, tuple})
 
 
 class View:
@@ -57,9 +56,18 @@ class View:
         return frozenset(name for schema in self.schemas for name in members(schema))
 
     @cached_property
-    def _types(self) -> list[frozenset[str]]:
-        told = [schema.get("type") for schema in self.schemas if "type" in schema]
-        return [frozenset((one,) if isinstance(one, str) else map(str, listed(one))) for one in told]
+    def _refused(self) -> frozenset[type]:
+        """The types that a value cannot have; whatever is no object is told by its type."""
+        refused: frozenset[type] = frozenset()
+        for schema in self.schemas:
+            if "type" in schema:
+                told = schema["type"]
+                names = [told] if isinstance(told, str) else listed(told)
+                allowed = frozenset(one for name in names for one in _TYPES.get(str(name), frozenset()))
+                refused |= _SCALARS - allowed
+                if "object" not in names:
+                    refused |= {dict}
+        return refused
 
     @cached_property
     def _named(self) -> list[list[JsonValue]]:
@@ -92,12 +100,13 @@ class View:
 
     def fits(self, value: JsonValue) -> bool:
         """Whether a value can be read this way, by its type and by its constants."""
-        kinds = _TYPES.get(type(value), _OBJECT)
-        if any(kinds.isdisjoint(types) for types in self._types):
-            return False
         if isinstance(value, Mapping):
-            return all(name not in value or same(value[name], told) for name, told in self._constants)
-        return all(len(named) != 1 or same(named[0], value) for named in self._named)
+            return dict not in self._refused and all(
+                name not in value or same(value[name], told) for name, told in self._constants
+            )
+        if type(value) in self._refused:
+            return False
+        return not self._named or all(len(named) != 1 or same(named[0], value) for named in self._named)
 
     def is_choice(self, value: JsonValue) -> bool:
         """Whether a leaf is one of a few values that the schema names."""
@@ -106,7 +115,7 @@ class View:
     def is_structured(self, value: JsonValue) -> bool:
         """Whether no outsider can have written prose here: marked, named, of a known form, or no text at all."""
         if not isinstance(value, str):
-            return self.marked or bool(self._types) or self.is_choice(value)
+            return self.marked or bool(self._refused) or self.is_choice(value)
         if len(value) > MAX_FIELD or "\n" in value or "\r" in value:
             return False
         return self.marked or self.is_choice(value) or any(form.fullmatch(value) for form in self._forms)

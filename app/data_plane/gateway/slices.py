@@ -1,20 +1,33 @@
-"""A policy cut into one parsed set for each tool, and what the statements of each read of a request.
+"""A policy cut into one parsed set for each tool, rewritten to read a flat context of what it reads and nothing else.
 
-Converting a request's context costs more than evaluating fifty statements (about two microseconds for every value), so
-a context is built from what is read and nothing else. That changes no verdict: a path that no statement reads
-cannot matter, and one that is read in an unusual way is given as a whole.
+Cedar spends more on a request's context than on fifty statements: two microseconds for a value, six for a record. So
+every ``context.provenance.url.trusted`` becomes ``context.r3``, and so does ``context.asked.contains("send")``, which
+then is a boolean; a request brings ``r3`` alone. That changes no verdict: what is not read cannot matter, and what is
+missing where it is read is an error in both forms.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import cedarpy
 
 from interlock.canonical import JsonObject, JsonValue
+
+Path = tuple[str, ...]
+"""``("arguments", "url")`` for ``context.arguments.url``; the empty one is the context itself."""
+Operator = Literal["whole", "has", "contains", "containsAny", "containsAll", "isEmpty", "isNothing"]
+"""What is asked of a path: its value, whether it is there, or something about the set that it is.
+
+``isNothing`` is ``== []``, which of what is no set is false and not an error.
+"""
+
+# What always is a record, so that ``has`` on it cannot fail, and may be asked of the flat context instead.
+_RECORDS: frozenset[Path] = frozenset({(), ("arguments",), ("provenance",), ("spend",)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +43,14 @@ class Statement:
     """How many must consent, where it wants consent."""
 
 
-@dataclass(slots=True)
-class Wanted:
-    """What of one part of a context is read: all of it, some members, or of a set whether it has some texts."""
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One thing that is read of the context; its value has one name in the flat context."""
 
-    whole: bool = False
-    members: dict[str, Wanted] = field(default_factory=dict)
-    texts: set[str] | None = None
-    """Of a set that is only asked whether it contains these."""
-
-    @property
-    def is_read(self) -> bool:
-        """Whether a value is read, and not only asked for with ``has``."""
-        return self.whole or bool(self.members) or self.texts is not None
+    path: Path
+    operator: Operator
+    texts: tuple[str, ...] = ()
+    """That the set is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,8 @@ class Slice:
     """Without the permits that count only with a person's consent."""
     consented: cedarpy.PolicySet | None
     """With a person's consent; None where no statement asks for one."""
-    wanted: Wanted
+    reads: Mapping[str, Read]
+    """What the flat context consists of, by its names there."""
 
 
 @lru_cache(maxsize=1024)
@@ -65,26 +74,33 @@ def slice_of(cedar: str, tool: str) -> Slice:
     Raises:
         ValueError: the text is not Cedar.
     """
-    documents = {
-        name: document for name, document in _documents(cedar).items() if _can_be_about(document, tool)
+    chosen = {
+        name: {**found, "action": {"op": "All"}}
+        for name, found in _documents(cedar).items()
+        if _can_be_about(found, tool)
     }
-    statements = {name: _statement(name, document) for name, document in documents.items()}
-    wanted = Wanted()
-    for document in documents.values():
-        for condition in _list(document.get("conditions")):
-            _note_reads(condition, wanted)
-    asks = any(statement.approval is not None for statement in statements.values())
-    plain = {
-        name: document
-        for name, document in documents.items()
-        if statements[name].approval is None or not statements[name].permits
+    statements = {name: _statement(name, document) for name, document in chosen.items()}
+    reads = dict.fromkeys(
+        read
+        for document in chosen.values()
+        for condition in _conditions(document)
+        for read in _reads(condition["body"])
+    )
+    names = {read: f"r{position}" for position, read in enumerate(reads)}
+    flat = {
+        name: {**document, "conditions": [_flat_condition(one, names) for one in _conditions(document)]}
+        for name, document in chosen.items()
     }
-    consented = {
-        name: document
-        for name, document in documents.items()
-        if statements[name].approval is None or statements[name].permits
-    }
-    return Slice(statements, _parsed(plain), _parsed(consented) if asks else None, wanted)
+    asking = {name for name, statement in statements.items() if statement.approval is not None}
+    permits = {name for name, statement in statements.items() if statement.permits}
+    return Slice(
+        statements,
+        _parsed({name: document for name, document in flat.items() if name not in asking & permits}),
+        _parsed({name: document for name, document in flat.items() if name not in asking - permits})
+        if asking
+        else None,
+        {name: read for read, name in names.items()},
+    )
 
 
 @lru_cache(maxsize=64)
@@ -100,12 +116,15 @@ def _parsed(documents: Mapping[str, JsonObject]) -> cedarpy.PolicySet:
 
 
 def _can_be_about(document: JsonObject, tool: str) -> bool:
-    """Whether a statement's action constraint can match; there are no groups of actions, so ``in`` is equality."""
+    """Whether a statement's action constraint matches; there are no groups of actions, so ``in`` is equality.
+
+    With that settled the constraint is dropped: Cedar would look at it again for every statement and request.
+    """
     action = document.get("action")
     if not isinstance(action, Mapping) or action.get("op") not in ("==", "in"):
         return True
     entities = [*_list(action.get("entities")), *([action["entity"]] if "entity" in action else [])]
-    return any(isinstance(one, Mapping) and one.get("id") == tool for one in entities)
+    return {"type": "Action", "id": tool} in entities
 
 
 def _statement(name: str, document: JsonObject) -> Statement:
@@ -117,59 +136,83 @@ def _statement(name: str, document: JsonObject) -> Statement:
     return Statement(told, document.get("effect") == "permit", approval, persons)
 
 
-def _note_reads(node: JsonValue, wanted: Wanted) -> None:
-    """Note what an expression, in Cedar's JSON form, reads of the context."""
-    if isinstance(node, (list, tuple)):
+def _reads(node: JsonValue) -> Iterator[Read]:
+    """What an expression, in Cedar's JSON form, reads of the context."""
+    read = _read(node)
+    if read is not None:
+        yield read
+    elif isinstance(node, (list, tuple)):
         for item in node:
-            _note_reads(item, wanted)
-        return
+            yield from _reads(item)
+    elif isinstance(node, Mapping) and "Value" not in node:
+        for item in node.values():
+            yield from _reads(list(item.values()) if isinstance(item, Mapping) else item)
+
+
+def _flat_condition(condition: JsonObject, names: Mapping[Read, str]) -> JsonObject:
+    return {**condition, "body": _flat(condition["body"], names)}
+
+
+def _flat(node: JsonValue, names: Mapping[Read, str]) -> JsonValue:
+    """The same expression over the flat context."""
+    read = _read(node)
+    if read is not None:
+        operator = "has" if read.operator == "has" else "."
+        return {operator: {"left": {"Var": "context"}, "attr": names[read]}}
+    if isinstance(node, (list, tuple)):
+        return [_flat(item, names) for item in node]
     if not isinstance(node, Mapping) or "Value" in node:
-        return
+        return node
+    return {
+        operator: {name: _flat(item, names) for name, item in operands.items()}
+        if isinstance(operands, Mapping)
+        else _flat(operands, names)
+        for operator, operands in node.items()
+    }
+
+
+def _read(node: JsonValue) -> Read | None:
+    """What this node itself reads of the context, if it is an access, or a question about one that is answered here."""
     path = _path(node)
     if path is not None:
-        _at(wanted, path).whole = True
-        return
-    for operator, operands in node.items():
-        if not _note_special(operator, operands, wanted):
-            _note_reads(
-                list(operands.values())
-                if operator == "Record" and isinstance(operands, Mapping)
-                else operands,
-                wanted,
-            )
-
-
-def _note_special(operator: str, operands: JsonValue, wanted: Wanted) -> bool:
-    """``has`` reads no value, and ``contains`` only whether one is there."""
-    if not isinstance(operands, Mapping):
-        return False
-    path = _path(operands.get("left"))
-    if path is None:
-        return False
-    attribute = operands.get("attr")
-    if operator == "has" and isinstance(attribute, str):
-        _at(wanted, (*path, attribute))
-        return True
-    texts = _texts(operator, operands.get("right"))
-    if texts is None:
-        return False
-    place = _at(wanted, path)
-    place.texts = (place.texts or set()).union(texts)
-    return True
-
-
-def _texts(operator: str, node: JsonValue) -> list[str] | None:
-    """The texts that a set is asked for; None when they are not all written in the policy."""
-    if operator not in ("contains", "containsAny", "containsAll") or not isinstance(node, Mapping):
+        return Read(path, "whole")
+    if not isinstance(node, Mapping) or len(node) != 1:
         return None
-    listed = [node] if operator == "contains" else node.get("Set")
-    found = [item.get("Value") if isinstance(item, Mapping) else None for item in _list(listed)]
-    texts = [text for text in found if isinstance(text, str)]
-    return texts if isinstance(listed, (list, tuple)) and len(texts) == len(found) else None
+    ((operator, operands),) = node.items()
+    if not isinstance(operands, Mapping):
+        return None
+    path = _path(operands.get("arg" if operator == "isEmpty" else "left"))
+    if path is None:
+        return None
+    attribute, right = operands.get("attr"), operands.get("right")
+    if operator == "has" and isinstance(attribute, str) and path in _RECORDS:
+        return Read((*path, attribute), "has")
+    if operator == "isEmpty":
+        return Read(path, "isEmpty")
+    if operator == "==" and right == {"Set": []}:
+        return Read(path, "isNothing")
+    if operator == "contains":
+        text = right.get("Value") if isinstance(right, Mapping) else None
+        return Read(path, "contains", (text,)) if isinstance(text, str) else None
+    texts = _texts(right) if operator in ("containsAny", "containsAll") else None
+    return (
+        None
+        if texts is None
+        else Read(path, "containsAny" if operator == "containsAny" else "containsAll", texts)
+    )
 
 
-def _path(node: JsonValue) -> tuple[str, ...] | None:
-    """``("arguments", "url")`` for ``context.arguments.url``; None for any other expression."""
+def _texts(node: JsonValue) -> tuple[str, ...] | None:
+    """The texts of a set that is written in the policy; None when it holds anything else."""
+    items = node.get("Set") if isinstance(node, Mapping) else None
+    if not isinstance(items, (list, tuple)):
+        return None
+    found = [item.get("Value") if isinstance(item, Mapping) else None for item in items]
+    texts = tuple(text for text in found if isinstance(text, str))
+    return texts if len(texts) == len(found) else None
+
+
+def _path(node: JsonValue) -> Path | None:
     parts: list[str] = []
     while isinstance(node, Mapping):
         if node.get("Var") == "context":
@@ -182,10 +225,8 @@ def _path(node: JsonValue) -> tuple[str, ...] | None:
     return None
 
 
-def _at(wanted: Wanted, path: tuple[str, ...]) -> Wanted:
-    for part in path:
-        wanted = wanted.members.setdefault(part, Wanted())
-    return wanted
+def _conditions(document: JsonObject) -> list[JsonObject]:
+    return [one for one in _list(document.get("conditions")) if isinstance(one, Mapping)]
 
 
 def _list(value: JsonValue) -> list[JsonValue]:

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from app.data_plane.gateway import addresses
 from app.data_plane.gateway.hidden import hidden
 
-MAX_TEXT = 50_000
+MAX_TEXT = 100_000
 """Characters of a text that count; what stands beyond them is not trusted."""
 MAX_VALUE = 2_000
 """Characters of a value that is looked for; a longer one does not stand in a text."""
@@ -30,18 +30,18 @@ class TrustedText:
     """One trusted text, prepared for being asked."""
 
     def __init__(self, text: str) -> None:
-        self._text = text[:MAX_TEXT]
+        self._text = shortened(text, MAX_TEXT)
         self._spans = list(addresses.spans(self._text))
         self._starts = [start for start, _ in self._spans]
         self._numbers = self._all_numbers()
 
     def holds(self, value: str) -> bool:
         """Whether ``value`` stands in it as whole words, letter by letter; a single letter proves nothing."""
-        if not 0 < len(value) <= MAX_VALUE or value != value.strip() or not any(map(str.isalnum, value)):
-            return False
-        if (len(value) == 1 and not value.isdigit()) or hidden(value, content=True) is not None:
+        if len(value) > MAX_VALUE:
             return False
         start = self._text.find(value)
+        if start < 0 or not _can_stand(value):
+            return False
         for _ in range(_MOST_PLACES):
             if start < 0:
                 return False
@@ -98,6 +98,20 @@ class TrustedText:
             if text[beyond] not in _JOINERS:
                 return beyond != at and _is_word(text[beyond])
         return True
+
+
+def shortened(text: str, most: int) -> str:
+    """The whole words among the first characters of a text: half an address would be another address."""
+    if len(text) <= most:
+        return text
+    words = text[: max(most, 0)].rsplit(maxsplit=1)
+    return words[0] if len(words) == 2 else ""
+
+
+def _can_stand(value: str) -> bool:
+    if value != value.strip() or not any(map(str.isalnum, value)) or hidden(value, content=True) is not None:
+        return False
+    return len(value) > 1 or value.isdigit()
 
 
 def as_number(written: str) -> float | None:

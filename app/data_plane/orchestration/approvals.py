@@ -221,10 +221,11 @@ def _planner(answer: Answer, clock: Callable[[], datetime], refused: list[Except
 class _PolicyChangedError(SupersededError):
     """Another policy is in force than the one that asked: nobody can consent to the action any more."""
 
-    def __init__(self, key: str, why: str) -> None:
+    def __init__(self, orchestration: str, key: str, why: str) -> None:
         super().__init__(
-            f"{why}: the approval of {key} is superseded, and nothing is sent.",
-            "Start the event anew under the release that is in force: `python -m app replay RUN --mode rerun`.",
+            f"The approval of {key} is superseded, and nothing is sent: {why}.",
+            "Start the event anew under the release that is in force:"
+            f" `python -m app replay {orchestration} --mode rerun`.",
         )
         self.why = why
 
@@ -269,7 +270,7 @@ def _changed_policy(state: OrchestrationState, answer: Answer) -> _PolicyChanged
         f"the policy {asked.name}/{asked.version} that asked is no longer in force"
         f" ({current.name}/{current.version} is)"
     )
-    return _PolicyChangedError(answer.action_id, why)
+    return _PolicyChangedError(state.orchestration_id, answer.action_id, why)
 
 
 def _not_an_approver(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from app.data_plane.contents import Contents
+from app.data_plane.gateway.gateway import decimals_of
 from app.data_plane.gateway.hidden import check_hidden
 from app.data_plane.gateway.judge import Principal, Question, Spend, Verdict, judge
 from app.data_plane.gateway.origins import Provenance, as_json, from_json
@@ -79,7 +80,7 @@ def authorise_call(state: OrchestrationState, call: CallProposed, contents: Cont
         arguments,
         provenance,
         spend=Spend(calls=call.made),
-        decimals=decimals(state, call.tool),
+        decimals=_decimals(state, call.tool),
     )
     return _as_fact(state, wanted, judge(state.release.policy, question))
 
@@ -162,7 +163,7 @@ def _authorise_one(
         arguments,
         provenance,
         sources.asked,
-        decimals=decimals(state, tool),
+        decimals=_decimals(state, tool),
     )
     return _as_fact(state, wanted, judge(release.policy, question))
 
@@ -180,15 +181,9 @@ def outcomes_before(state: OrchestrationState, stage: str) -> dict[str, StageDec
     return found
 
 
-def decimals(state: OrchestrationState, tool: str) -> frozenset[str]:
-    """The tool's arguments that are fractions."""
+def _decimals(state: OrchestrationState, tool: str) -> frozenset[str]:
     spec = state.release.tools.get(tool)
-    properties = spec.input_schema.get("properties") if spec is not None else None
-    if not isinstance(properties, Mapping):
-        return frozenset()
-    return frozenset(
-        name for name, one in properties.items() if isinstance(one, Mapping) and one.get("type") == "number"
-    )
+    return decimals_of(spec.input_schema) if spec is not None else frozenset()
 
 
 def _sources(state: OrchestrationState, contents: Contents) -> Sources:

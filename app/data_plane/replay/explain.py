@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -17,6 +17,7 @@ from app.data_plane.replay.record import Record, read_chain
 from app.kernel.facts import (
     ActionAuthorised,
     ActionDenied,
+    ApprovalRequested,
     DecisionMade,
     ModelAnswered,
     ProposalMade,
@@ -25,6 +26,7 @@ from app.kernel.facts import (
 )
 from app.kernel.release import Release, Stage
 from interlock.canonical import JsonObject, JsonValue
+from interlock.identity import run_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,15 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
+class UnderWay:
+    """An agent whose run has begun and is not final, and its way so far."""
+
+    agent: str
+    run_id: str
+    way: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StageTold:
     """One stage and its outcome."""
 
@@ -84,6 +95,7 @@ class StageTold:
     """Who or what answered when nobody won, in words."""
     outcome: JsonValue
     voices: tuple[Voice, ...]
+    under_way: tuple[UnderWay, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +115,8 @@ class ActionTold:
     arguments: JsonValue
     replayed: str
     """What carrying on from here would do with it."""
+    approval: str = ""
+    """Who consented, or what it waits for, where the policy wants people's consent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +172,7 @@ def explain(record: Record, release: Release) -> Explanation:
     state = fold(initial(record.orchestration_id, record.tenant_id, release), facts)
     runs = {run: read_chain(links) for run, links in record.runs.items()}
     stages = tuple(_stage(record, state, template, runs) for template in release.template.stages)
-    actions = tuple(_action(record, row, state, facts) for row in read_model(facts).actions)
+    actions = tuple(_action(record, row, state) for row in read_model(facts).actions)
     return Explanation(
         orchestration_id=record.orchestration_id,
         status=state.status,
@@ -190,7 +204,17 @@ def _stage(
         answered=_answered(stage),
         outcome=_content(record, decided.outcome_digest) if decided is not None else None,
         voices=tuple(_voices(record, stage, _by_agent(counted.get("votes")), runs)),
+        under_way=tuple(_under_way(record, stage, template, runs)),
     )
+
+
+def _under_way(
+    record: Record, stage: StageState, template: Stage, runs: Mapping[str, tuple[Recorded, ...]]
+) -> Iterator[UnderWay]:
+    for agent in stage.missing(template.agents):
+        key = run_id(record.orchestration_id, template.name, agent)
+        if key in runs:
+            yield UnderWay(agent, key, tell_run(item.fact for item in runs[key]))
 
 
 def _answered(stage: StageState) -> str:
@@ -245,11 +269,9 @@ def _by_agent(votes: JsonValue) -> dict[str, JsonObject]:
     return {str(vote["agent"]): vote for vote in listed if isinstance(vote, Mapping)}
 
 
-def _action(
-    record: Record, row: ActionRow, state: OrchestrationState, facts: Sequence[Recorded]
-) -> ActionTold:
-    judged = [item.fact for item in facts if isinstance(item.fact, (ActionAuthorised, ActionDenied))]
-    verdict = next(fact for fact in judged if fact.action_id == row.action_id)
+def _action(record: Record, row: ActionRow, state: OrchestrationState) -> ActionTold:
+    action = state.actions_by_id[row.action_id]
+    verdict = action.proposed
     return ActionTold(
         action_id=row.action_id,
         name=row.name,
@@ -262,8 +284,20 @@ def _action(
         attempts=row.attempts,
         idempotency_key=row.idempotency_key,
         arguments=_content(record, row.arguments_digest),
-        replayed=_if_carried_on(state, state.actions_by_id[row.action_id]),
+        replayed=_if_carried_on(state, action),
+        approval=_approval(action),
     )
+
+
+def _approval(action: ActionState) -> str:
+    match action.proposed:
+        case ActionAuthorised(approved_by=people) if people:
+            return f"{' and '.join(people)} consented"
+        case ActionDenied(was_asked=True):
+            return "people were asked, and did not consent"
+        case ApprovalRequested(persons=persons):
+            return f"{len(action.granted_by)} of {persons} consented"
+    return ""
 
 
 def _if_carried_on(state: OrchestrationState, action: ActionState) -> str:
@@ -283,6 +317,7 @@ _IF_SETTLED = {
 _IF_CARRIED_ON: Mapping[ActionStatus, str] = {
     "confirmed": "confirmed: it is not sent again",
     "denied": "denied: it is never sent under this release",
+    "awaiting_approval": "waits for people's consent: it is sent, as it was shown, once they have given it",
     "authorised": "not sent yet: it will be sent, with its key",
     "sending": "on its way: a target that honours keys may see its key again, any other does not",
     "failed": "gave up: it is not sent again by itself",
@@ -326,6 +361,13 @@ def _replay(state: OrchestrationState, actions: Sequence[ActionTold]) -> tuple[s
         for action in actions
         if action.state in {"in_doubt", "failed"}
     ]
+    if state.closed is None:
+        lines += [
+            f"It waits for people's consent: `python -m app approvals show {action.action_id}` says to what, and until"
+            " when."
+            for action in actions
+            if action.state == "awaiting_approval"
+        ]
     if state.status == "in_review":
         lines.append(
             f"It waits for a person: `python -m app reviews show {orchestration_id}` says for what, and until when."

@@ -14,9 +14,14 @@ from app.data_plane.replay.narrate import tell
 from app.data_plane.replay.record import Record, read_chain
 from app.kernel.clock import to_text
 from app.kernel.facts import (
-    ActionAuthorised,
     ActionDenied,
     ActionSettled,
+    ApprovalDenied,
+    ApprovalExpired,
+    ApprovalGranted,
+    ApprovalRequested,
+    ApprovalSuperseded,
+    BaseFact,
     DeliveryConfirmed,
     DeliveryFailed,
     DeliveryInDoubt,
@@ -40,7 +45,7 @@ class AttemptTold:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a probe or a person said of an action in doubt."""
+    """What people said of it before it could be sent, or a probe or a person of one in doubt."""
 
     at: str
     text: str
@@ -65,6 +70,8 @@ class ActionStory:
     policies: tuple[str, ...]
     attempts: tuple[AttemptTold, ...]
     findings: tuple[Finding, ...]
+    asked: tuple[Finding, ...]
+    """Where the policy wants people's consent: that they were asked, and what they said."""
     keeps_keys: str
     """What its target promises about repeats, in words."""
     key_kept_until: str
@@ -94,19 +101,23 @@ def explain_action(record: Record, release: Release, action_id: str, now: dateti
         means=_means(state, action),
         reason=_reason(own),
         arguments_digest=proposed.arguments_digest,
-        idempotency_key=proposed.idempotency_key if isinstance(proposed, ActionAuthorised) else "",
+        idempotency_key="" if isinstance(proposed, ActionDenied) else proposed.idempotency_key,
         policies=proposed.policies,
         attempts=tuple(_attempts(own)),
-        findings=tuple(
-            Finding(item.at, tell(item.fact))
-            for item in own
-            if isinstance(item.fact, (DeliveryProbed, ActionSettled))
-        ),
+        findings=_told(own, (DeliveryProbed, ActionSettled)),
+        asked=_told(own, _APPROVAL),
         keeps_keys=_keeps_keys(target, until, now),
         key_kept_until=to_text(until) if until is not None else "",
         orchestration_status=state.status,
         can_be_done=_can_be_done(state, action),
     )
+
+
+_APPROVAL = (ApprovalRequested, ApprovalGranted, ApprovalDenied, ApprovalExpired, ApprovalSuperseded)
+
+
+def _told(own: Sequence[Recorded], kinds: tuple[type[BaseFact], ...]) -> tuple[Finding, ...]:
+    return tuple(Finding(item.at, tell(item.fact)) for item in own if isinstance(item.fact, kinds))
 
 
 def _means(state: OrchestrationState, action: ActionState) -> str:

@@ -19,6 +19,9 @@ from app.kernel.clock import to_text
 from app.kernel.errors import InterlockError
 from app.kernel.facts import (
     TERMINAL,
+    ActionAuthorised,
+    ActionDenied,
+    ApprovalRequested,
     OrchestrationClosed,
     OrchestrationResumed,
     OrchestrationStarted,
@@ -142,6 +145,7 @@ def status_of(facts: Iterable[Recorded]) -> str:
     """What the orchestration is, known without its release."""
     status = "running"
     in_review: set[str] = set()
+    awaited: set[str] = set()
     for recorded in facts:
         match recorded.fact:
             case OrchestrationClosed(status=closed):
@@ -152,7 +156,13 @@ def status_of(facts: Iterable[Recorded]) -> str:
                 in_review.add(stage)
             case StageDecided(stage=stage):
                 in_review.discard(stage)
-    return "in_review" if status == "running" and in_review else status
+            case ApprovalRequested(action_id=action):
+                awaited.add(action)
+            case ActionAuthorised(action_id=action) | ActionDenied(action_id=action):
+                awaited.discard(action)
+    if status != "running":
+        return status
+    return "in_review" if in_review else "awaiting_approval" if awaited else "running"
 
 
 _IS = {
@@ -170,7 +180,8 @@ _REMEDY = {
     "cancelled": "To start its event anew: `python -m app replay {id} --mode rerun`.",
     "running": "Wait for its end; `python -m app runs show {id}` tells how far it is.",
     "waiting_for_release": "Run a worker that can load its release; it then goes on by itself.",
-    "awaiting_approval": "It goes on when it is approved, or when the approval expires.",
+    "awaiting_approval": "It goes on when people answer (`python -m app approvals list` names what waits), or when"
+    " the approval expires.",
     "in_review": "It goes on when a person completes its review (`python -m app reviews show {id}`), or when that"
     " expires.",
 }

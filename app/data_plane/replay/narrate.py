@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from app.data_plane.dead_letters.words import attempts
+from app.data_plane.replay.narrate_run import tell_step
 from app.kernel.facts import (
     ActionAuthorised,
     ActionDenied,
     ActionSettled,
     AnyFact,
+    ApprovalDenied,
+    ApprovalExpired,
+    ApprovalGranted,
+    ApprovalRequested,
+    ApprovalSuperseded,
+    CallProposed,
     CancelRequested,
     DecisionMade,
     DeliveryConfirmed,
@@ -108,10 +115,17 @@ def _tell_of_a_review(fact: ReviewRequested | ReviewResolved | ReviewExpired) ->
 
 def _tell_of_an_action(fact: AnyFact) -> str:
     match fact:
-        case ActionAuthorised():
-            return f"Action {fact.name} ({fact.tool} at {fact.target}) was permitted by {_listed(fact.policies)}."
-        case ActionDenied():
-            return f"Action {fact.name} ({fact.tool} at {fact.target}) was denied: {fact.reason}."
+        case ActionAuthorised() | ActionDenied():
+            return _tell_of_a_verdict(fact)
+        case (
+            CallProposed()
+            | ApprovalRequested()
+            | ApprovalGranted()
+            | ApprovalDenied()
+            | ApprovalExpired()
+            | ApprovalSuperseded()
+        ):
+            return _tell_of_an_approval(fact)
         case DeliveryStarted():
             return f"Attempt {fact.attempt} at {fact.action_id} was about to be sent."
         case DeliveryConfirmed():
@@ -136,7 +150,50 @@ def _tell_of_an_action(fact: AnyFact) -> str:
             was = "was applied" if fact.applied else "was not applied"
             return f"{fact.actor} said of {fact.action_id}, which was in doubt, that it {was}."
         case _:
-            return fact.kind.replace("_", " ")
+            return tell_step(fact) or fact.kind.replace("_", " ")
+
+
+def _tell_of_a_verdict(fact: ActionAuthorised | ActionDenied) -> str:
+    what = f"Action {fact.name} ({fact.tool} at {fact.target})"
+    match fact:
+        case ActionAuthorised(approved_by=people) if people:
+            who = " and ".join(people)
+            return f"{what} was authorised after {who} consented, as {_listed(fact.policies)} wants it."
+        case ActionAuthorised():
+            return f"{what} was permitted by {_listed(fact.policies)}."
+        case ActionDenied(was_asked=True):
+            return f"{what} was denied after people were asked: {fact.reason}."
+    return f"{what} was denied: {fact.reason}."
+
+
+def _tell_of_an_approval(
+    fact: CallProposed
+    | ApprovalRequested
+    | ApprovalGranted
+    | ApprovalDenied
+    | ApprovalExpired
+    | ApprovalSuperseded,
+) -> str:
+    match fact:
+        case CallProposed():
+            return (
+                f"In stage {fact.stage}, {fact.agent} called {fact.tool} at {fact.target}: if the policy permits it,"
+                f" it is the action {fact.action_id}."
+            )
+        case ApprovalRequested():
+            whose = "a person's consent" if fact.persons == 1 else f"the consent of {fact.persons} people"
+            return (
+                f"Action {fact.name} ({fact.tool} at {fact.target}) needs {whose}, as {_listed(fact.policies)} wants"
+                f" it: it waits for that, for {fact.expires_seconds:g} s."
+            )
+        case ApprovalGranted():
+            return f"{fact.actor} consented to {fact.action_id}, as it was shown ({fact.action_digest[:12]})."
+        case ApprovalDenied():
+            return f"{fact.actor} denied {fact.action_id}."
+        case ApprovalExpired():
+            return f"Too few consented to {fact.action_id} in time: its approval expired."
+        case ApprovalSuperseded():
+            return f"The approval of {fact.action_id} was superseded: {fact.reason}."
 
 
 def _said(fact: DeliveryProbed) -> str:

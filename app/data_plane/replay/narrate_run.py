@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from app.data_plane.budgets.costs import UNPRICED_NANO_USD
 from app.data_plane.budgets.reservations import NANO_USD
+from app.data_plane.replay.visible import visible
 from app.kernel.facts import (
     AnswerRejected,
     AnyFact,
@@ -16,6 +17,9 @@ from app.kernel.facts import (
     ProviderHop,
     RunFailed,
     StepLapsed,
+    ToolAnswered,
+    ToolCalled,
+    ToolFailed,
 )
 
 _REASONS = {
@@ -25,14 +29,34 @@ _REASONS = {
     "invalid_answer": "no answer was a proposal",
 }
 
+_WHY_NOT = {
+    "denied": "the policy denied it",
+    "not_approved": "people were asked, and did not consent",
+    "not_delivered": "its target did not take it",
+    "outcome_unknown": "nobody knows whether it was applied",
+    "tool_result_invalid": "what came back is not what the tool declares",
+}
+
+Calls = Mapping[tuple[int, int], str]
+"""By question and number: the tool that was called."""
+
 
 def tell_run(facts: Iterable[AnyFact]) -> tuple[str, ...]:
     """One sentence for each fact that says something about the way."""
-    return tuple(sentence for fact in facts if (sentence := _tell(fact)))
+    known = tuple(facts)
+    calls = {(one.position, one.call): one.tool for one in known if isinstance(one, ToolCalled)}
+    return tuple(sentence for fact in known if (sentence := tell_step(fact, calls)))
 
 
-def _tell(fact: AnyFact) -> str:
+def tell_step(fact: AnyFact, calls: Calls | None = None) -> str:
+    """The sentence of one fact of a run; empty where it says nothing about the way.
+
+    Args:
+        calls: the tools that the run has called, so that an answer can name its own.
+    """
     match fact:
+        case ToolCalled() | ToolAnswered() | ToolFailed():
+            return _tell_of_a_call(fact, calls or {})
         case ModelAnswered():
             return (
                 f"{fact.provider} ({fact.model}) answered in {fact.duration_ms} ms:"
@@ -62,6 +86,34 @@ def _tell(fact: AnyFact) -> str:
         case RunFailed():
             return f"It ended without a proposal: {fact.failure}."
     return ""
+
+
+def _tell_of_a_call(fact: ToolCalled | ToolAnswered | ToolFailed, calls: Calls) -> str:
+    if isinstance(fact, ToolCalled):
+        at = f" at {fact.target}" if fact.target else ""
+        return f"It called {visible(fact.tool)}{at}: {verdict_in_words(fact)}."
+    tool = visible(calls.get((fact.position, fact.call), f"call {fact.call} of question {fact.position}"))
+    # An effect's time is told by its deliveries.
+    took = f" in {fact.duration_ms} ms" if fact.duration_ms else ""
+    if isinstance(fact, ToolAnswered):
+        return f"{tool} answered{took}: {fact.result_digest[:12]}."
+    return f"{tool} gave no result{took}: {why_not(fact)}."
+
+
+def verdict_in_words(called: ToolCalled) -> str:
+    """What the gateway said of a call."""
+    policies = ", ".join(called.policies)
+    match called.verdict:
+        case "permitted":
+            return f"permitted by {policies or 'its policy'}"
+        case "handed_over":
+            return f"handed over as the action {called.action_id}"
+    return f"denied, {visible(called.reason)}" + (f" ({policies})" if policies else "")
+
+
+def why_not(failed: ToolFailed) -> str:
+    """Why a call has no result."""
+    return _WHY_NOT.get(failed.code, f"{failed.code} ({failed.fate})")
 
 
 def _counted(fact: ModelAnswered) -> str:

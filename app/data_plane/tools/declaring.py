@@ -72,7 +72,7 @@ class Reading(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: with them, Python 3.11 cannot make an `Outgoing[R](...)`
 class Outgoing(Generic[R]):
     """What a tool that writes or sends wants posted to its target; the dispatcher sends it, and ``R`` is answered.
 

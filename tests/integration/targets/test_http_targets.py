@@ -52,7 +52,7 @@ def test_the_target_sees_the_key_the_correlation_keys_and_the_arguments_as_they_
     assert headers["traceparent"] == DELIVERY.traceparent
     assert headers["Authorization"] == "Bearer s3cret"
     assert headers["Host"] == f"127.0.0.1:{server.port}"
-    assert server.bodies == [DELIVERY.arguments]
+    assert server.bodies == [DELIVERY.body]
 
 
 @pytest.mark.parametrize(

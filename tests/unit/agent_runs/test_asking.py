@@ -165,7 +165,7 @@ def carry(
         async with asyncio.timeout(30):
             while not ended(run):
                 await asker.ask(run)
-                interpret(run, asyncio.get_running_loop().time())
+                interpret(run, asyncio.get_running_loop().time(), "2026-01-01T00:00:00Z")
 
     asyncio.run(to_the_end())
     budgets.settle((), run.settlements)

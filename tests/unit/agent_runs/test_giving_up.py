@@ -57,7 +57,7 @@ def without_contents() -> Loaded:
 def test_nothing_is_evaluated_any_more_of_a_run_that_gives_up() -> None:
     """What it would read or evaluate may be what ended its workers."""
     run = resume(claim(MOST_LAPSES), without_contents(), (ANSWERED,), {})
-    interpret(run, now=0.0)
+    interpret(run, 0.0, "2026-01-01T00:00:00Z")
     last = run.facts[-1]
     assert isinstance(last, RunFailed)
     assert last.failure == "gave_up"

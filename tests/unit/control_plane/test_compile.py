@@ -243,7 +243,7 @@ def test_a_rule_or_a_person_may_answer_in_place_of_a_safe_default(folder: Path, 
 
 def test_the_problems_of_all_workflows_are_told_together(folder: Path) -> None:
     for workflow in ("ci-failure", "security-alert"):
-        replace(folder, f"workflows/{workflow}/1/workflow.yaml", "policy_version: 1", "policy_version: 2")
+        replace(folder, f"workflows/{workflow}/1/workflow.yaml", "policy_version: 1", "policy_version: 9")
     assert {problem.path.split("/")[1] for problem in problems_of(folder)} == {"ci-failure", "security-alert"}
 
 
@@ -268,4 +268,4 @@ def test_a_provider_that_no_document_names_is_refused_with_those_there_are(folde
     """A misspelling publishes nothing."""
     with pytest.raises(UnknownProviderError) as refused:
         compile_all(read_documents(folder), shipped_tools(), provider="opnai")
-    assert "anthropic, local, openai, scripted" in refused.value.remedy
+    assert "anthropic, local, openai, scripted, scripted-calls" in refused.value.remedy

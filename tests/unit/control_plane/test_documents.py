@@ -35,7 +35,13 @@ def append(path: Path, text: str) -> None:
 def test_the_shipped_documents_are_read() -> None:
     documents = read_documents(Path(__file__).parents[3] / "config")
     assert {name for name, _ in documents.workflows} == {"ci-failure", "issue-triage", "security-alert"}
-    assert {name for name, _ in documents.providers} == {"anthropic", "local", "openai", "scripted"}
+    assert {name for name, _ in documents.providers} == {
+        "anthropic",
+        "local",
+        "openai",
+        "scripted",
+        "scripted-calls",
+    }
     assert documents.tenants["demo", 1].model.reference.collections["repositories"]
 
 
