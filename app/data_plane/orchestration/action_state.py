@@ -74,8 +74,9 @@ class ActionState(NamedTuple):
 
 
 def person(name: str) -> str:
-    """A name by which two people are told apart: case, width and spaces do not make another one of somebody."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    """A name by which two people are told apart: case, width, spaces and what nobody sees make nobody another one."""
+    seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
 
 
 def after_answer(action: ActionState, fact: Answer, proposers: frozenset[str]) -> ActionState | None:
