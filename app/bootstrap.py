@@ -190,7 +190,7 @@ class Services:
                 self.store,
                 self.recorder,
                 Asker(self._questioner()),
-                ToolCaller(TenantReadings(self.database)),
+                ToolCaller(TenantReadings(self.database), self._purse()),
                 self.carrier,
                 self.clock,
                 batch_size=self.settings.batch_size,
@@ -199,8 +199,12 @@ class Services:
         )
 
     def _questioner(self) -> Questioner:
-        purse = Purse(self.budgets, PublishedBudgets(self.tenant_documents, self.clock))
-        return Questioner(PooledProviders(self.secrets), self.breakers, purse, self.clock)
+        return Questioner(PooledProviders(self.secrets), self.breakers, self._purse(), self.clock)
+
+    def _purse(self) -> Purse:
+        return self._once(
+            "purse", lambda: Purse(self.budgets, PublishedBudgets(self.tenant_documents, self.clock))
+        )
 
     @property
     def breakers(self) -> RedisBreakers:
@@ -308,9 +312,9 @@ def _worker_services() -> Services:
     return Services(settings, celery_application(settings), "interlock_worker")
 
 
-def doorbells() -> CeleryCarrier:
+def doorbells(settings: Settings | None = None) -> CeleryCarrier:
     """What rings for the workers, for a command that has the database by other means."""
-    settings = configuration.load()
+    settings = settings or configuration.load()
     client = connect(settings.effective_redis_url)
     return CeleryCarrier(celery_application(settings), client, runs_per_message=settings.runs_per_message)
 

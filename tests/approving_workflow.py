@@ -15,17 +15,25 @@ from app.data_plane.replay.request import Subject
 from app.data_plane.replay.verify import verify
 from app.kernel.facts import ApprovalRequested, OrchestrationStarted
 from app.kernel.release import Policy, Release
+from app.kernel.tool_spec import Reads
 from interlock.canonical import JsonObject, JsonValue, canonical_bytes
 from tests.accepted_events import accepted_event, orchestration_of
 from tests.calling_workflow import calling_release, record
 from tests.repairing import Workshop
 
 HOUR = 3600.0
-DECIDED = calling_release(action="risky")
+READS = {
+    "record": {
+        "subject": Reads(literals=("risky", "grave")),
+        "verdict": Reads(paths=("stages.classify.level",)),
+    }
+}
+"""What the action's expressions read, as compiling them would tell."""
+DECIDED = calling_release(action="risky").model_copy(update={"reads": READS})
 """The decision asks for the action."""
 CALLED = calling_release([record("risky")])
 """An agent's model calls for it, and its run waits."""
-GRAVE = calling_release(action="grave")
+GRAVE = calling_release(action="grave").model_copy(update={"reads": READS})
 """The decision asks for it, and two people must consent."""
 
 

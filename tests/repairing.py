@@ -171,7 +171,7 @@ class Workshop:
             self.store,
             self.recorder,
             asker,
-            ToolCaller(TenantReadings(worker)),
+            ToolCaller(TenantReadings(worker), purse),
             self.carrier,
             self.clock,
             batch_size=64,

@@ -6,7 +6,7 @@ import json as json_text
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from rich.console import Console
 from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.reading import Counts, Reading, Wanted
 from app.cli import demo_view
+from app.cli.demo_approver import Consent, DemoApprover
 from app.cli.demo_result import Seconds, Shown, read_result
 from app.cli.demo_stage import TENANT, Stage, clear, prepare
 from app.cli.stopping import Stop, stopping
@@ -107,6 +108,7 @@ def _run(
     reading = Reading(database, (TENANT,))
     answers = Answers(total=TIMES_EACH * len(webhooks))
     feeding = _Feeding(stage, webhooks, answers, stop)
+    approver = DemoApprover(stage)
     end = time.monotonic() + deadline
     try:
         with demo_view.progress(console) as bars:
@@ -116,15 +118,21 @@ def _run(
                 counts = reading.counts()
                 bars.update(answers, counts)
                 feeding.check()
-                if feeding.done and counts.under_way == 0:
+                approver.answer(counts)
+                if (
+                    feeding.done
+                    and counts.under_way == 0
+                    and not counts.orchestrations.get("awaiting_approval")
+                ):
                     _refuse_the_refused(answers)
-                    return _result(stage, database, counts, answers)
+                    return _result(stage, database, counts, answers, approver.consents)
                 if time.monotonic() > end:
                     raise _stuck(stage, reading, counts, answers, deadline)
                 time.sleep(TICK_SECONDS)
         return None
     finally:
         feeding.abandon()
+        approver.close()
         database.close()
 
 
@@ -186,9 +194,13 @@ def _refuse_the_refused(answers: Answers) -> None:
         )
 
 
-def _result(stage: Stage, database: Database, counts: Counts, answers: Answers) -> Shown:
+def _result(
+    stage: Stage, database: Database, counts: Counts, answers: Answers, consents: Sequence[Consent]
+) -> Shown:
     sink = httpx2.get(f"{stage.sink}/v1/counts", timeout=5.0, trust_env=False).json()
-    return read_result(database, TENANT, counts, answers, sink)
+    shown = read_result(database, TENANT, counts, answers, sink)
+    shown.approvals = tuple(consents)
+    return shown
 
 
 def _stuck(

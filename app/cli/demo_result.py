@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.reading import Counts, Reading, RunView, Wanted
 from app.adapters.postgresql.releases import PostgresqlReleases
+from app.cli.demo_approver import Consent
 from app.cli.tools_at_hand import tools_at_hand
 from app.cli.webhook_feed import Answers
 from app.data_plane.replay.explain import StageTold, explain
@@ -50,6 +51,8 @@ class Shown:
     actions: Mapping[str, int]
     sink: Mapping[str, int]
     releases: Mapping[str, str]
+    approvals: tuple[Consent, ...] = ()
+    """What waited for a person, and who consented."""
     seconds: float = 0.0
     some: tuple[RunView, ...] = ()
     disagreements: tuple[Disagreement, ...] = ()

@@ -68,6 +68,7 @@ def progress(console: Console) -> Iterator[Bars]:
 def show(console: Console, shown: Shown, home: Path) -> None:
     """The result, and how to go on from here."""
     _show_numbers(console, shown)
+    _show_approvals(console, shown)
     _title(console, "Some decisions, and why")
     for view in shown.some:
         _show_decision(console, view)
@@ -84,19 +85,24 @@ def show(console: Console, shown: Shown, home: Path) -> None:
     console.print("Every process that was started has ended.")
     console.print("The data stays until the next demo. To look further:\n")
     example = shown.some[0].row.orchestration_id if shown.some else None
-    for line in next_commands(home, example, shown.orchestrations):
+    approved = shown.approvals[0].action_id if shown.approvals else None
+    for line in next_commands(home, example, shown.orchestrations, approved):
         console.print(f"  {line}", soft_wrap=True, markup=False)
 
 
-def next_commands(home: Path, example: str | None, states: Mapping[str, int] = {}) -> tuple[str, ...]:
+def next_commands(
+    home: Path, example: str | None, states: Mapping[str, int] = {}, approved: str | None = None
+) -> tuple[str, ...]:
     """Command lines that work as they are, pasted where the demo was run.
 
     Args:
         states: how many orchestrations there are of each; of those that wait for a person it is told how to answer.
+        approved: an action that a person consented to.
     """
     begin = f"INTERLOCK_HOME={shlex.quote(_from_here(home))} {shlex.quote(_from_here(Path(sys.executable)))}"
     rest = ["runs list"]
     rest += [f"runs explain {example}"] if example is not None else []
+    rest += [f"approvals show {approved}"] if approved is not None else []
     rest += [command for state, command in _TO_ANSWER.items() if states.get(state)]
     return tuple(f"{begin} -m app {command}" for command in (*rest, "runs verify --all", "releases list"))
 
@@ -126,6 +132,15 @@ def _show_numbers(console: Console, shown: Shown) -> None:
     for name in ("received", "applied", "repeated"):
         table.add_row(f"effects {name} by the sink", str(shown.sink.get(name, 0)))
     console.print(table)
+
+
+def _show_approvals(console: Console, shown: Shown) -> None:
+    if not shown.approvals:
+        return
+    _title(console, "Waited for a person's consent, and has it")
+    for one in shown.approvals:
+        line = Text(f"  {one.orchestration_id[:ID_LENGTH]}  {one.name}: {one.tool} at {one.target}")
+        console.print(line.append(f", approved by {one.actor}", style="dim"))
 
 
 def _show_decision(console: Console, view: RunView) -> None:

@@ -67,6 +67,8 @@ class CallProposed(BaseFact):
     provenance_digest: str
     made: int = Field(default=0, exclude_if=lambda value: not value)
     """How many calls of tools the run had made before."""
+    spent_nano_usd: int = Field(default=0, exclude_if=lambda value: not value)
+    """What its questions and calls had cost by then."""
 
 
 class ApprovalRequested(BaseFact):

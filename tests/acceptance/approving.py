@@ -316,6 +316,9 @@ class Place:
             what=f"{queue}.{point.value} is reached",
         )
         strike = self.arming.strikes()[seen]
+        # It writes that it dies before it does.
+        (struck,) = [one for one in (*self.dispatchers, *self.others) if one.pid == strike.pid]
+        struck.wait()
         self.replace_the_dead()
         return strike
 

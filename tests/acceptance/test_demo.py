@@ -25,6 +25,7 @@ KEYS = [
     "actions",
     "sink",
     "releases",
+    "approvals",
     "seconds",
 ]
 
@@ -79,6 +80,12 @@ def test_the_demo_carries_every_event_to_its_end_and_prints_one_json_object(temp
     assert shown["decisions"] == 11
     assert shown["sink"]["applied"] == shown["actions"]["confirmed"] > 0
     assert shown["sink"]["repeated"] == 0
+    (consent,) = shown["approvals"]
+    assert (consent["name"], consent["tool"], consent["actor"]) == (
+        "hold",
+        "repository.hold_dependency",
+        "demo-approver",
+    )
     assert sorted(shown["releases"]) == ["ci-failure", "issue-triage", "security-alert"]
     assert _processes_of(temporary) == []
     _assert_it_verifies_and_rebuilds_to_identical_rows(temporary)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from app.adapters.postgresql.reading_approvals import ApprovalReading
+from app.cli.approvals_view import print_story
 from app.data_plane.orchestration.approvals import (
     ApprovalExpiredError,
     NotAnApproverError,
@@ -22,8 +26,10 @@ from app.data_plane.orchestration.approvals import (
 )
 from app.data_plane.orchestration.cancel import Cancellation, cancel
 from app.data_plane.ports import Delivery, Queue, Receipt
+from app.data_plane.replay.explain_approval import ApprovalStory, explain_approval
+from app.data_plane.replay.explain_argument import ArgumentTold
 from app.data_plane.replay.request import Subject, Way
-from app.data_plane.replay.surroundings import people_behind, policy_in_force
+from app.data_plane.replay.surroundings import Behind, Surroundings, people_behind, policy_in_force
 from app.kernel.errors import InterlockError
 from app.kernel.facts import ActionAuthorised, ToolFailed
 from app.kernel.release import Release
@@ -382,3 +388,95 @@ def test_consents_so_far_are_listed(make: Make) -> None:
     answer(place, subject)
     (row,) = ApprovalReading(place.database, ["demo"]).soonest(9)
     assert (row.consents, row.persons) == (1, 2)
+
+
+def told_of(place: Workshop, subject: Subject, **more: object) -> ApprovalStory:
+    """The story of the action that waits, at this moment unless ``more`` says otherwise."""
+    given = {"around": Surroundings(), "now": datetime.now(UTC), **more}
+    key = asked(place, subject).action_id
+    return explain_approval(record_of(place, subject), place.release, key, **given)  # type: ignore[arg-type]
+
+
+def shown(story: ApprovalStory) -> str:
+    """As a person sees it."""
+    console = Console(file=StringIO(), width=200, highlight=False)
+    print_story(console, story)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def test_the_story_says_where_each_argument_came_from_and_what_is_easily_overlooked(make: Make) -> None:
+    place, subject = make(CALLED)
+    story = told_of(place, subject)
+    assert story.arguments is not None
+    assert {one.name: one.value for one in story.arguments} == {"subject": "risky", "verdict": "fine"}
+    assert {one.came_from for one in story.arguments} == {"a model wrote it"}
+    assert "subject decides what happens, and a model wrote it." in story.warnings
+
+
+def test_what_the_release_says_is_no_reason_for_a_warning(make: Make) -> None:
+    place, subject = make(DECIDED)
+    story = told_of(place, subject)
+    assert story.arguments is not None
+    assert [one.came_from for one in story.arguments if one.name == "subject"] == ["the release says it"]
+    assert not any(warning.startswith("subject") for warning in story.warnings)
+
+
+def test_what_others_wrote_cannot_change_what_a_person_sees(make: Make) -> None:
+    """Control characters and changes of direction are shown as what they are, and a long text is cut."""
+    place, subject = make(DECIDED)
+    story = told_of(place, subject, around=Surroundings(where={"tracker": "https://tracker.example"}))
+    text = "\x1b[2J\u202egnp.exe [bold]\n" + "x" * 5000
+    hostile = ArgumentTold(
+        name="note",
+        value=text,
+        content=True,
+        characters=len(text),
+        origins=("tool_text",),
+        came_from="a tool's free text, which an outsider may have written",
+        untrusted=True,
+        unproven=("https://evil.example",),
+        hidden=("U+001B", "U+202E"),
+    )
+    seen = shown(replace(story, arguments=(hostile, replace(hostile, content=False))))
+    assert not {"\x1b", "\u202e"} & set(seen)
+    assert "\\u202e" in seen
+    assert "[bold]" in seen
+    assert f"2,000 of {len(text):,} characters are shown" in seen
+    assert "tracker, https://tracker.example" in seen
+
+
+def test_a_story_of_another_policy_warns_and_names_who_cannot_consent(make: Make) -> None:
+    place, subject = make(GRAVE)
+    answer(place, subject)
+    people = (Behind("otto", "sent the event"),)
+    story = told_of(place, subject, around=Surroundings(another_policy(GRAVE).policy, people))
+    assert "Another policy is in force now (calling/2)" in story.warnings[0]
+    assert story.cannot_consent == {
+        "alpha": "an agent of the workflow",
+        "calling": "the workflow itself",
+        "otto": "sent the event",
+        "ines": "has consented already",
+    }
+    assert (story.persons, story.missing, [one.actor for one in story.answers]) == (2, 1, ["ines"])
+
+
+def test_a_story_that_is_late_offers_no_answer(make: Make) -> None:
+    place, subject = make(DECIDED)
+    story = told_of(place, subject, now=datetime.now(UTC) + timedelta(seconds=HOUR + 1))
+    assert (story.state, story.means) == (
+        "waiting",
+        "it should have been answered, and is about to be denied",
+    )
+    assert not any("approvals approve" in words for words in story.can_be_done)
+
+
+def test_erased_arguments_are_told_and_not_guessed(make: Make) -> None:
+    place, subject = make(DECIDED)
+    record = record_of(place, subject)
+    waits = asked(place, subject)
+    contents = {key: body for key, body in record.contents.items() if key != waits.arguments_digest}
+    erased = replace(record, contents=contents)
+    story = explain_approval(erased, DECIDED, waits.action_id, Surroundings(), datetime.now(UTC))
+    assert story.arguments is None
+    assert "Its arguments were erased" in shown(story)

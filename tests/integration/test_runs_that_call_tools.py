@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from app.adapters.postgresql.reading import Reading
+from app.data_plane.budgets.reservations import NANO_USD
 from app.data_plane.replay.explain import decision_of
 from app.data_plane.replay.verify import verify
 from app.kernel.facts import (
@@ -16,8 +17,9 @@ from app.kernel.facts import (
     OrchestrationStarted,
     Recorded,
     ToolCalled,
+    ToolFailed,
 )
-from app.kernel.release import Release, ScriptedCall
+from app.kernel.release import Budget, Release, ScriptedCall
 from interlock.identity import run_id
 from tests.calling_workflow import LOOKUP, calling_release, record
 from tests.repairing import Workshop, workshop
@@ -161,3 +163,39 @@ def test_a_model_that_goes_on_calling_after_that_is_left_for_the_fallback(fresh_
         assert level(at, key) == "high", "the stage's fallback"
 
     run_through(fresh_database, calling_release(*([LOOKUP] for _ in range(20))), check)
+
+
+def with_costly_tools(release: Release, usd: str) -> Release:
+    """The same with tools that cost a dollar a call, and so much for the whole orchestration."""
+    tools = {name: spec.model_copy(update={"nano_usd": NANO_USD}) for name, spec in release.tools.items()}
+    template = release.template.model_copy(update={"budget": Budget(usd=usd)})
+    return release.model_copy(update={"tools": tools, "template": template})
+
+
+def test_what_tools_cost_is_taken_from_the_budgets_and_nothing_is_called_beyond_them(
+    fresh_database: str,
+) -> None:
+    """Two dollars: two calls, of one that reads and one that writes; the third comes to nothing."""
+
+    def check(at: Workshop, key: str) -> None:
+        facts = [one.fact for one in run_facts(at, key)]
+        assert [fact.code for fact in facts if isinstance(fact, ToolFailed)] == ["out_of_budget"] * 2
+        assert sum(at.targets.sent.values()) == 1
+        ((spent,),) = at.sql(
+            "SELECT spent FROM budget_lines WHERE account_id = %s AND unit = 'nano_usd'", key
+        )
+        assert spent == 2 * NANO_USD
+        assert level(at, key) == "low", "the model is told, and answers"
+
+    release = calling_release([LOOKUP], [record("routine")], [LOOKUP], [record("routine")])
+    run_through(fresh_database, with_costly_tools(release, "2"), check)
+
+
+def test_a_policy_sees_what_a_run_has_spent(fresh_database: str) -> None:
+    def check(at: Workshop, key: str) -> None:
+        assert [one.verdict for one in called(at, key)] == ["permitted", "permitted", "denied"]
+
+    release = calling_release([LOOKUP], [LOOKUP], [LOOKUP])
+    cedar = f'@id("little") permit (principal, action, resource) when {{ context.spend.nano_usd < {2 * NANO_USD} }};'
+    policy = release.policy.model_copy(update={"cedar": cedar})
+    run_through(fresh_database, with_costly_tools(release, "9").model_copy(update={"policy": policy}), check)

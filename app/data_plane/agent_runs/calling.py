@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Literal, Protocol
 
-from app.data_plane.agent_runs.moves import GiveUp
+from app.data_plane.agent_runs import calls
+from app.data_plane.agent_runs.moves import OUT_OF_BUDGET, GiveUp
+from app.data_plane.agent_runs.purse import Asking, Purse
 from app.data_plane.agent_runs.run import Run
+from app.data_plane.budgets.reservations import Amounts, Refusal, Settlement
 from app.data_plane.ports import Queue
 from app.data_plane.tools import Reading, call_reading_tool, find
 from app.kernel import fault_points
@@ -14,6 +17,8 @@ from app.kernel.errors import InterlockError
 from app.kernel.facts import ToolAnswered, ToolCalled, ToolFailed
 from app.kernel.fault_points import FaultPoint
 from app.telemetry import tracing
+
+FateName = Literal["transient", "permanent", "defect"]
 
 
 class Readings(Protocol):
@@ -25,19 +30,28 @@ class Readings(Protocol):
 
 
 class ToolCaller:
-    """Calls tools for runs. Whatever comes of a call is in the run's facts when it is over."""
+    """Calls tools for runs. Whatever comes of a call is in the run's facts when it is over.
 
-    def __init__(self, readings: Readings) -> None:
+    Args:
+        purse: what tools cost is taken from it, before they are called.
+    """
+
+    def __init__(self, readings: Readings, purse: Purse) -> None:
         self._readings = readings
+        self._purse = purse
 
     async def call(self, run: Run) -> Run:
-        """The run with what its permitted calls came to; never raises for what a tool did."""
+        """The run with what its permitted calls came to; never raises for what a tool did.
+
+        Raises TransientError when budgets cannot be asked, as their store is away: the run is done later.
+        """
         loop = asyncio.get_running_loop()
         if run.ends_at is None:
             run.ends_at = loop.time() + run.stage.timeout_seconds
         reads, run.reads = run.reads, []
         try:
             async with asyncio.timeout_at(run.ends_at):
+                reads = [called for called in reads if await self._is_paid(run, called)]
                 results = await asyncio.gather(*(self._call(run, called) for called in reads))
         except TimeoutError:
             run.given_up = GiveUp("timed_out", f"the stage's limit is {run.stage.timeout_seconds:g} s")
@@ -46,6 +60,29 @@ class ToolCaller:
         run.recording_is_urgent = True
         return run
 
+    async def charge(self, run: Run) -> None:
+        """Take what the run's effects cost, when they are called for; one that does not fit is not handed over."""
+        known = run.state.calls or {}
+        for proposed in [one for one in run.effects if one.action_id not in known]:
+            called = next(
+                fact
+                for fact in run.chain
+                if isinstance(fact, ToolCalled) and fact.action_id == proposed.action_id
+            )
+            if not await self._is_paid(run, called):
+                run.effects.remove(proposed)
+
+    async def _is_paid(self, run: Run, called: ToolCalled) -> bool:
+        cost = Amounts(nano_usd=calls.cost_of(run.caller, called.tool))
+        if not cost.nano_usd:
+            return True
+        reserved = await self._purse.reserve(Asking(run.claim, run.state.release.template, run.stage, cost))
+        if isinstance(reserved, Refusal):
+            run.chain.append(_failed(called, OUT_OF_BUDGET, "permanent", 0))
+            return False
+        run.settlements.append(Settlement(reserved.reservation_id, cost))
+        return True
+
     async def _call(self, run: Run, called: ToolCalled) -> ToolAnswered | ToolFailed:
         loop = asyncio.get_running_loop()
         started, since_ns = loop.time(), tracing.now_ns()
@@ -53,13 +90,7 @@ class ToolCaller:
         milliseconds = int((loop.time() - started) * 1000)
         fact: ToolAnswered | ToolFailed
         if isinstance(result, InterlockError):
-            fact = ToolFailed(
-                position=called.position,
-                call=called.call,
-                code=result.code,
-                fate=result.fate.value,
-                duration_ms=milliseconds,
-            )
+            fact = _failed(called, result.code, result.fate.value, milliseconds)
         else:
             fact = ToolAnswered(
                 position=called.position,
@@ -80,3 +111,9 @@ class ToolCaller:
             return error
         fault_points.reached(FaultPoint.AFTER_TOOL_BEFORE_RECORD, Queue.AGENT_RUNS)
         return result
+
+
+def _failed(called: ToolCalled, code: str, fate: FateName, milliseconds: int) -> ToolFailed:
+    return ToolFailed(
+        position=called.position, call=called.call, code=code, fate=fate, duration_ms=milliseconds
+    )

@@ -19,9 +19,17 @@ from app.data_plane.orchestration.authorisation import outcomes_before
 from app.data_plane.orchestration.state import OrchestrationState
 from app.data_plane.tools import check_arguments
 from app.kernel.errors import DefectError
-from app.kernel.facts import AnyFact, CallProposed, ModelAnswered, ToolAnswered, ToolCalled, ToolFailed
+from app.kernel.facts import (
+    AnyFact,
+    CallProposed,
+    ModelAnswered,
+    ModelFailed,
+    ToolAnswered,
+    ToolCalled,
+    ToolFailed,
+)
 from app.kernel.release import AgentBundle
-from app.kernel.tool_spec import ToolSpec
+from app.kernel.tool_spec import ToolSpec, argument_schema
 from interlock.canonical import JsonValue, canonical_bytes, digest_bytes
 from interlock.identity import call_action_id
 
@@ -66,7 +74,7 @@ def offers(state: OrchestrationState, agent: AgentBundle, made: int) -> tuple[To
     if made >= agent.most_calls:
         return ()
     specs = (state.release.tools[one.tool] for one in agent.tools)
-    return tuple(ToolOffer(spec.name, spec.description, dict(spec.input_schema)) for spec in specs)
+    return tuple(ToolOffer(spec.name, spec.description, argument_schema(spec.input_schema)) for spec in specs)
 
 
 def too_many(agent: AgentBundle, made: int, asked: int) -> str:
@@ -85,8 +93,30 @@ def judge_calls(
         at: when, as facts tell it.
     """
     sources = _sources(caller, facts)
-    made = sum(isinstance(fact, ToolCalled) for fact in facts)
-    return [_judge(caller, sources, call, made + number, at) for number, call in enumerate(calls)]
+    judged: list[Judged] = []
+    for call in calls:
+        spend = spent(caller, [*facts, *(one.fact for one in judged)])
+        judged.append(_judge(caller, sources, call, spend, at))
+    return judged
+
+
+def spent(caller: Caller, facts: Iterable[AnyFact]) -> Spend:
+    """What a run with these facts has taken: its calls, and what they and its questions cost."""
+    made, nano_usd = 0, 0
+    for fact in facts:
+        match fact:
+            case ModelAnswered(nano_usd=cost) | ModelFailed(nano_usd=cost):
+                nano_usd += cost
+            case ToolCalled(tool=tool, verdict=verdict):
+                made += 1
+                nano_usd += cost_of(caller, tool) if verdict != "denied" else 0
+    return Spend(made, nano_usd)
+
+
+def cost_of(caller: Caller, tool: str) -> int:
+    """What one call of the tool costs, in billionths of a US dollar."""
+    spec = caller.state.release.tools.get(tool)
+    return spec.nano_usd if spec is not None else 0
 
 
 def turns(facts: Iterable[AnyFact], contents: Contents) -> tuple[Turn, ...]:
@@ -122,8 +152,8 @@ def open_calls(facts: Iterable[AnyFact]) -> list[ToolCalled]:
     return list(found.values())
 
 
-def proposal_of(caller: Caller, fact: ToolCalled, made: int) -> CallProposed:
-    """What was handed over, from the fact that says so, and how many calls the run had made before."""
+def proposal_of(caller: Caller, fact: ToolCalled, spend: Spend) -> CallProposed:
+    """What was handed over, from the fact that says so, and what the run had taken before."""
     return CallProposed(
         action_id=fact.action_id,
         run_id=caller.run_id,
@@ -135,7 +165,8 @@ def proposal_of(caller: Caller, fact: ToolCalled, made: int) -> CallProposed:
         target=fact.target,
         arguments_digest=fact.arguments_digest,
         provenance_digest=fact.provenance_digest,
-        made=made,
+        made=spend.calls,
+        spent_nano_usd=spend.nano_usd,
     )
 
 
@@ -164,7 +195,7 @@ def _sources(caller: Caller, facts: Iterable[AnyFact]) -> Sources:
     )
 
 
-def _judge(caller: Caller, sources: Sources, placed: PlacedCall, made: int, at: str) -> Judged:
+def _judge(caller: Caller, sources: Sources, placed: PlacedCall, spend: Spend, at: str) -> Judged:
     release, written = caller.state.release, placed.written
     target = next((one.target for one in caller.agent.tools if one.tool == written.tool), None)
     asked = gateway_of(release).question(
@@ -173,7 +204,7 @@ def _judge(caller: Caller, sources: Sources, placed: PlacedCall, made: int, at: 
         written.arguments or "{}",
         sources,
         target or "none",
-        Setting(caller.state.tenant_id, release.workflow, Spend(calls=made)),
+        Setting(caller.state.tenant_id, release.workflow, spend),
     )
     if isinstance(asked, Verdict):
         return _refused(placed, asked, at)
@@ -219,5 +250,5 @@ def _as_judged(caller: Caller, placed: PlacedCall, asked: Question, verdict: Ver
         action_id=call_action_id(caller.run_id, placed.position, placed.call, digest) if handed_over else "",
         started_at=at,
     )
-    proposed = proposal_of(caller, fact, asked.spend.calls) if handed_over else None
+    proposed = proposal_of(caller, fact, asked.spend) if handed_over else None
     return Judged(fact, proposed, {digest: body, provenance_digest: traced})

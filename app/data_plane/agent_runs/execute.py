@@ -127,8 +127,7 @@ class Runner:
         runs = await self._record_answers(runs)
         if told:
             fault_points.reached(FaultPoint.AFTER_TOLD, Queue.AGENT_RUNS)
-        await self._hand_over([run for run in runs if run.waits])
-        asking = {asyncio.create_task(self._go_on(run)) for run in runs if not run.waits}
+        asking = {asyncio.create_task(self._go_on(run)) for run in await self._hand_over(runs)}
         failed = 0
         later: list[TransientError] = []
         try:
@@ -196,21 +195,26 @@ class Runner:
         if final:
             await self._end(final)
         going_on = await self._record_answers([run for run in runs if not ended(run)])
-        await self._hand_over([run for run in going_on if run.waits])
-        return final, [run for run in going_on if not run.waits]
+        return final, await self._hand_over(going_on)
 
     def _interpret(self, runs: Sequence[Run], now: float) -> None:
         at = to_text(self._clock.now())
         for run in runs:
             interpret(run, now, at)
 
-    async def _hand_over(self, runs: Sequence[Run]) -> None:
-        """Let the orchestrations judge and deliver what the runs have called for; the runs wait without a worker."""
-        if runs:
-            fault_points.reached(FaultPoint.BEFORE_HAND_OVER, Queue.AGENT_RUNS)
-            await hold(lambda: self._recorder.record([handed_over(run) for run in runs]))
-            fault_points.reached(FaultPoint.AFTER_HAND_OVER, Queue.AGENT_RUNS)
-            observing.put_off(run.watched for run in runs)
+    async def _hand_over(self, runs: Sequence[Run]) -> list[Run]:
+        """Let the orchestrations judge and deliver what runs have called for; those wait without a worker.
+
+        Returns the runs that go on here.
+        """
+        for run in runs:
+            if run.waits:
+                await self._caller.charge(run)
+        waiting = [run for run in runs if run.waits]
+        if waiting:
+            await hold(lambda: self._recorder.record([handed_over(run) for run in waiting]))
+            observing.put_off(run.watched for run in waiting)
+        return [run for run in runs if not run.waits]
 
     async def _record_answers(self, runs: Sequence[Run]) -> list[Run]:
         """Record what was paid for; returns the runs that are still this worker's to interpret."""

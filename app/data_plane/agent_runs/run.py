@@ -214,8 +214,8 @@ def _take_up_calls(run: Run) -> None:
             run.chain.append(effects.told(run.state, fact, run.contents))
             run.recording_is_urgent = True
         else:
-            made = sum(isinstance(one, ToolCalled) for one in run.chain[: run.chain.index(fact)])
-            run.effects.append(calls.proposal_of(run.caller, fact, made))
+            before = run.chain[: run.chain.index(fact)]
+            run.effects.append(calls.proposal_of(run.caller, fact, calls.spent(run.caller, before)))
 
 
 def is_final(chain: Iterable[Recorded]) -> bool:

@@ -79,7 +79,7 @@ def authorise_call(state: OrchestrationState, call: CallProposed, contents: Cont
         state.tenant_id,
         arguments,
         provenance,
-        spend=Spend(calls=call.made),
+        spend=Spend(call.made, call.spent_nano_usd),
         decimals=_decimals(state, call.tool),
     )
     return _as_fact(state, wanted, judge(state.release.policy, question))

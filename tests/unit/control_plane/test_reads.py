@@ -100,36 +100,38 @@ def test_a_field_of_the_decision_stands_for_what_its_own_expression_reads(
     assert list(found.literals) == literals
 
 
-NAMES = st.sampled_from(["a", "b", "c"])
-VALUES: st.SearchStrategy[JsonValue] = st.recursive(
-    st.sampled_from([None, True, 0, 1, "a", "b", ""]),
-    lambda inner: st.dictionaries(NAMES, inner, max_size=3) | st.lists(inner, max_size=2),
-    max_leaves=8,
-)
-TREES = st.dictionaries(NAMES, VALUES, min_size=1, max_size=3)
-ROOTS = st.sampled_from(["event", "snapshot", ".event", "(snapshot)"])
-STEPS = st.sampled_from([".a", ".b", ".c", '["a"]', "['b']", "[0]", "[event.a]", '["\\x61"]'])
-PATHS = st.builds(lambda root, steps: root + "".join(steps), ROOTS, st.lists(STEPS, max_size=3))
-TEXTS = st.sampled_from(['"a"', "'b'", 'r"""x"b"""', '"""a\\""""', "'event.a'", '"a" // event.b "\n'])
+LEAVES = st.sampled_from(["a", "b", None, 1])
 
 
-def wrap(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Larger expressions out of smaller ones."""
+def node(inner: st.SearchStrategy[JsonValue]) -> st.SearchStrategy[JsonValue]:
+    """Mostly there, so that most paths lead somewhere."""
+    return LEAVES | st.fixed_dictionaries({"a": inner, "b": inner, "c": inner})
+
+
+TREES = st.fixed_dictionaries({"a": node(node(LEAVES)), "b": node(node(LEAVES)), "k": st.just("a")})
+ROOTS = st.sampled_from(["event", "snapshot", "event", "(snapshot)"])
+STEPS = st.sampled_from([".a", ".b", '["a"]', "['b']", "[event.k]", '["\\x61"]'])
+PATHS = st.builds(lambda root, steps: root + "".join(steps), ROOTS, st.lists(STEPS, min_size=1, max_size=3))
+TEXTS = st.sampled_from(["'a'", 'r"""x"b"""', '"""a\\""""', "'event.a'", "'b' // event.b \"\n"])
+
+
+def larger(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Expressions out of smaller ones, such that most have a value."""
+    two, three = st.tuples(inner, inner), st.tuples(inner, inner, inner)
     return st.one_of(
-        st.tuples(inner, st.sampled_from(["+", "==", "&&", "||", "in", "!="]), inner).map(" ".join),
-        st.tuples(inner, inner, inner).map(lambda three: "({} ? {} : {})".format(*three)),
-        st.tuples(inner, inner).map(lambda two: "{{'a': {}}}.a == {}".format(*two)),
-        st.tuples(inner, inner).map(lambda two: "{} == null ? {} : 1".format(*two)),
-        st.tuples(inner, inner).map(lambda two: "[{}, {}][0]".format(*two)),
-        st.tuples(PATHS, inner).map(lambda two: "{}.exists(x, x.a == {})".format(*two)),
-        st.tuples(PATHS, inner).map(lambda two: "{}.map(y, y.b == {})".format(*two)),
-        st.tuples(PATHS, inner).map(lambda two: "has({}.a) ? {} : 0".format(*two)),
-        inner.map(lambda one: f"size({one})"),
-        inner.map(lambda one: f"({one})"),
+        two.map("[{0[0]}, {0[1]}]".format),
+        two.map("({0[0]} == {0[1]})".format),
+        two.map("{{'k': {0[0]}, 'l': {0[1]}}}.k".format),
+        three.map("({0[0]} == {0[1]} ? {0[2]} : 'no')".format),
+        three.map("({0[0]} == null ? {0[1]} : {0[2]})".format),
+        three.map("({0[0]} in [{0[1]}] || {0[2]} != null)".format),
+        st.tuples(PATHS, inner).map("(has({0[0]}.a) ? {0[1]} : 0)".format),
+        st.tuples(PATHS, inner).map("{0[0]}.exists(x, x == {0[1]})".format),
+        st.tuples(PATHS, inner).map("[{0[0]}].map(y, [y, {0[1]}])".format),
     )
 
 
-EXPRESSIONS = st.recursive(PATHS | TEXTS | st.just("null"), wrap, max_leaves=5)
+EXPRESSIONS = st.recursive(PATHS | TEXTS, larger, max_leaves=5)
 
 
 def leaves(tree: JsonValue, path: str) -> Iterator[str]:
@@ -152,7 +154,7 @@ def changed(tree: JsonValue, path: str, paths: tuple[str, ...]) -> JsonValue:
     return tree if is_read(path, paths) else {"an outsider": "wrote this"}
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(EXPRESSIONS, TREES, TREES)
 def test_what_is_not_listed_makes_no_difference(
     expression: str, event: dict[str, JsonValue], snapshot: dict[str, JsonValue]

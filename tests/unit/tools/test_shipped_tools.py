@@ -141,3 +141,9 @@ def test_a_shipped_effect_posts_its_arguments_as_they_are_to_its_own_path(name: 
 
 def test_every_tool_tells_a_model_what_it_does() -> None:
     assert all(tool.description.endswith((".", '".')) for tool in shipped_tools().values())
+
+
+def test_what_was_no_whole_number_does_not_become_one_on_the_way() -> None:
+    """Canonical JSON writes 1.0 as 1; the arguments are checked as they came."""
+    assert check_arguments("tracker.triage_issue", {**TRIAGE, "number": 1.0}) != []
+    assert check_arguments("tracker.triage_issue", {**TRIAGE, "number": float("nan")}) != []
