@@ -154,7 +154,7 @@ def verdicts(_count: int) -> list[Figure]:
         Figure(bare.name, f"{bare.microseconds:.0f} µs", "the policies parsed before"),
         *(
             Figure(
-                f"verdict: {one.name}",
+                f"verdict, {one.name}",
                 f"{one.microseconds:.0f} µs",
                 f"{one.microseconds / bare.microseconds:.2f} times the bare one; aim: below 250 µs",
             )

@@ -52,6 +52,7 @@ class Sources:
         self._under: dict[str, set[Origin]] = {}
         self._texts: list[tuple[Origin, str, TrustedText]] = []
         self._moments = _Moments()
+        self._single: dict[tuple[str, Origin], Provenance] = {}
         self._leaves = 0
         self._characters = 0
         self._asked: frozenset[str] = frozenset()
@@ -115,7 +116,10 @@ class Sources:
         if isinstance(value, str):
             known = self.known(value)
             if len(known) == 1 and known[0][1] in TRUSTED:
-                return Provenance((known[0][1],), (known[0][0],))
+                found = self._single.get(known[0])
+                if found is None:
+                    found = self._single[known[0]] = Provenance((known[0][1],), (known[0][0],))
+                return found
         return None
 
     def origins_under(self, path: str) -> frozenset[Origin]:
@@ -129,7 +133,8 @@ class Sources:
     def known(self, value: JsonValue) -> list[tuple[str, Origin]]:
         """Where a value stands in a field of trusted origin, or as a choice; paths with their origins."""
         if isinstance(value, str):
-            if not is_visible(value):
+            # The usual text is told without another call: all arguments of all calls come by here.
+            if not (value.isascii() and value.isprintable()) and not is_visible(value):
                 return []
             standing = [(path, origin) for origin, path, text in self._texts if text.holds(value)]
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
