@@ -52,6 +52,8 @@ from tests.system import RunningSystem
 DISPATCH = WorkerGroup("dispatch", (Queue.DISPATCH,), "threads", 4)
 OTHERS = WorkerGroup("others", tuple(queue for queue in Queue if queue is not Queue.DISPATCH), "threads", 8)
 APPROVERS = 3
+EFFECT_SECONDS = 0.02
+"""How long an effect takes, so that whoever is killed may be in the middle of one."""
 CEDAR = """
 @id("risky") @approval("it is risky") permit (principal, action == Action::"reference.record", resource)
 when { context.arguments.subject like "*risky*" };
@@ -346,7 +348,7 @@ def place_for_races(database_url: str, home: Path) -> Iterator[Place]:
         "PYTHONPATH": f"{CHECKOUT / 'tests' / 'faults' / 'site'}:{CHECKOUT}",
     }
     with (
-        two_sinks(home / "sinks") as sinks,
+        two_sinks(home / "sinks", delay_seconds=EFFECT_SECONDS) as sinks,
         RunningSystem(database_url, home, groups=(), beat=True, environment=environment) as system,
     ):
         system.publish(racing_release(), sinks.documents)

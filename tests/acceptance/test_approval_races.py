@@ -41,6 +41,8 @@ LEAD_SECONDS = 0.03
 SOON_SECONDS = 1.5
 """When an approval expires, in the race with its expiry."""
 LATE = frozenset({"not_awaiting_approval", "not_an_approver"})
+UNHEARD_OF = (FaultPoint.BEFORE_EFFECT, FaultPoint.AFTER_EFFECT_BEFORE_RECORD)
+"""Whoever dies there leaves an attempt that nobody knows of."""
 OF_A_CONSENT = (FaultPoint.BEFORE_COMMIT, FaultPoint.AFTER_RECORD, FaultPoint.AFTER_PUBLISH)
 OF_A_RUN_THAT_GOES_ON = (
     FaultPoint.AFTER_CLAIM,
@@ -274,19 +276,23 @@ def test_approving_races_with_a_no(place: Place, other: str) -> None:
     tell(f"approve and {other}", became, came)
 
 
+@pytest.mark.parametrize("target", [HONOURING, FORGETFUL])
 @pytest.mark.parametrize("point", REGISTERED["dispatch"])
 def test_a_dispatcher_that_dies_between_consent_and_record_sends_the_approved_effect_once(
-    place: Place, point: FaultPoint
+    place: Place, point: FaultPoint, target: str
 ) -> None:
     """At a target that does not honour keys an attempt that nobody heard of is in doubt, and not repeated."""
-    waiting = place.waiting_for([f"{who} {target} risky {point.value}" for who, target in KINDS])
+    waiting = place.waiting_for([f"{who} {target} risky {point.value}" for who in (ACTION, CALL)])
 
     def approve() -> None:
         for asked in waiting:
             assert place.answer(asked.order("approve", "ann")) == ["given"]
 
     place.crash_at(point, "dispatch", approve)
-    assert_once_or_in_doubt(place.ends_of(waiting), f"killed at dispatch.{point.value}")
+    became = place.ends_of(waiting)
+    assert_once_or_in_doubt(became, f"killed at dispatch.{point.value}, {target}")
+    if target == FORGETFUL and point in UNHEARD_OF:
+        assert any(one.in_doubt for one in became), "nobody died over an attempt"
 
 
 @pytest.mark.parametrize("point", OF_A_RUN_THAT_GOES_ON)
@@ -323,20 +329,24 @@ def test_a_consent_whose_process_dies_counts_once_or_not_at_all(place: Place, po
 
 
 def test_a_dispatcher_that_is_killed_at_any_moment_after_consent(place: Place) -> None:
-    """``kill -9`` by its process id, a drawn moment after the approvals were given."""
+    """``kill -9`` by its process id, a drawn moment after people began to approve."""
     draw = random.Random("any moment")
     every: list[Became] = []
     for number in range(ROUNDS):
         waiting = place.waiting_for(
             [f"{who} {target} {risk} moment {number}" for who, target in KINDS for risk in ("risky", "grave")]
         )
-        for asked in waiting:
-            place.answer(asked.order("approve", "ann"), asked.order("approve", "bob"))
-        _spin_until(time.time() + draw.uniform(0.0, 0.05))
+        people = list(enumerate(("ann", "bob")))
+        for number_of, who in people:
+            for asked in waiting:
+                place.begin(asked.order("approve", who), number_of)
+        _spin_until(time.time() + draw.uniform(0.0, 0.25))
         victim = draw.choice(place.dispatchers)
         victim.kill()
         victim.wait()
         place.replace_the_dead()
+        told = [place.answer_of(number_of) for number_of, _ in people for _ in waiting]
+        assert set(told) <= {"given", "not_awaiting_approval"}, told
         every += place.ends_of(waiting)
     assert_once_or_in_doubt(every, "killed at any moment")
 
