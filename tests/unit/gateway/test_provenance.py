@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.data_plane.gateway import provenance
+from app.data_plane.gateway.hidden import is_visible
 from app.data_plane.gateway.provenance import TRUSTED, Origin, Sources
 from app.kernel.tool_spec import ToolSpec
 from interlock.canonical import JsonObject, JsonValue
@@ -194,7 +195,7 @@ def test_an_untrusted_source_never_makes_a_value_trusted(
 def test_what_a_trusted_source_holds_is_trusted_or_proves_nothing(value: JsonValue) -> None:
     sources = Sources()
     sources.add(Origin.LOOKUP, "lookup", value)
-    hidden = any(not character.isprintable() for character in repr(value)) or "\\" in repr(value)
+    hidden = not is_visible(repr(value)) or "\\" in repr(value)
     assert hidden or Origin.MODEL not in sources.trace({"to": value})["to"].origins
 
 

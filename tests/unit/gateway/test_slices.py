@@ -59,6 +59,15 @@ CONDITIONS = [
     'if context.spend.calls > 0 then context.arguments.nothing == 1 else context["workflow"] == "support"',
     '{Var: context.arguments.body, Value: "context"}.Var == "hello"',
     'action == Action::"mail.send"',
+    'context.arguments.body like "h\\*l*" || "a*b" like "a\\*b"',
+    'ip("10.0.0.1").isInRange(ip("10.0.0.0/8")) && decimal("1.5").greaterThan(decimal("-1.25"))',
+    "-1 + 2 * 3 == 5 && !(3 - 4 > 0)",
+    'resource.hasTag("x")',
+    'principal is Agent in Group::"g" || resource in [Target::"a", Target::"outbox"]',
+    'context.arguments has "a member" || context has arguments.body',
+    '[1, 2].containsAny([context.spend.calls, 2]) && ["caf\u00e9 \\u{1F600}"].contains("x") == false',
+    "{a: {b: context.provenance.to}}.a.b.trusted",
+    'context.arguments.body == "hello" && context.arguments.body != "Var"',
 ]
 CALLS: list[JsonObject] = [
     {"to": ["ann@acme.test"], "body": "hello"},
