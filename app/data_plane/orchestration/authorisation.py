@@ -43,10 +43,11 @@ def authorise(state: OrchestrationState, outcome: JsonObject, contents: Contents
     actions = outcome["actions"]
     if not isinstance(actions, (list, tuple)):
         raise DefectError("The decision's actions are not a list.")
+    sources = _sources(state, contents) if state.release.gateway and actions else Sources()
     for position, action in enumerate(actions):
         if not isinstance(action, Mapping):
             raise DefectError("An action of the decision is not an object.")
-        yield _authorise_one(state, position, action, contents)
+        yield _authorise_one(state, position, action, contents, sources)
 
 
 def authorise_call(state: OrchestrationState, call: CallProposed, contents: Contents) -> Judged:
@@ -126,14 +127,13 @@ def action_digest(state: OrchestrationState, asked: _Wanted) -> str:
 
 
 def _authorise_one(
-    state: OrchestrationState, position: int, action: JsonObject, contents: Contents
+    state: OrchestrationState, position: int, action: JsonObject, contents: Contents, sources: Sources
 ) -> Judged:
     release = state.release
     name, tool, target = str(action["name"]), str(action["tool"]), str(action["target"])
     arguments = _object(action["arguments"])
     arguments_digest = contents.add(arguments)
     template = next((one for one in release.template.actions if one.name == name), None)
-    sources = _sources(state, contents) if release.gateway else Sources()
     provenance = trace_action(release, name, arguments, sources) if release.gateway else {}
     wanted = _Wanted(
         action_id=action_id(state.orchestration_id, name, position),
