@@ -72,7 +72,11 @@ def test_what_is_published_is_read_back_as_the_same_release(catalogue: Catalogue
         assert catalogue.release(release.digest) == release
         assert catalogue.release(release.digest).digest == release.digest
         row = find(catalogue, release.digest[:10])
-        assert (row.workflow, row.version, row.published_by) == (release.workflow, 1, "alice")
+        assert (row.workflow, row.version, row.published_by) == (
+            release.workflow,
+            release.template.version,
+            "alice",
+        )
 
 
 def test_publishing_routes_no_traffic(catalogue: Catalogue, folder: Path) -> None:
@@ -131,10 +135,10 @@ def test_a_new_version_stands_beside_the_old_one(catalogue: Catalogue, folder: P
     catalogue.publish(planned(catalogue, folder), "alice")
     next_version(folder / "workflows/ci-failure", "workflow.yaml")
     added = planned(catalogue, folder)
-    assert [str(document.key) for document in added.documents] == ["workflow ci-failure/2"]
+    assert [str(document.key) for document in added.documents] == ["workflow ci-failure/3"]
     catalogue.publish(added, "bob")
     versions = [row.version for row in catalogue.releases() if row.workflow == "ci-failure"]
-    assert versions == [1, 2]
+    assert versions == [1, 2, 3]
 
 
 def test_a_route_says_who_moved_the_traffic_and_why(catalogue: Catalogue, folder: Path) -> None:
@@ -180,10 +184,10 @@ def test_a_change_without_an_actor_or_a_reason_is_refused(actor: str, reason: st
 
 
 def next_version(folder: Path, file: str) -> None:
-    """Copies version 1 of a document to version 2."""
-    shutil.copytree(folder / "1", folder / "2")
-    path = folder / "2" / file
-    path.write_text(path.read_text().replace("version: 1\n", "version: 2\n", 1))
+    """Copies version 2 of a document to version 3."""
+    shutil.copytree(folder / "2", folder / "3")
+    path = folder / "3" / file
+    path.write_text(path.read_text().replace("version: 2\n", "version: 3\n", 1))
 
 
 class TestInPostgresql:
@@ -198,21 +202,21 @@ class TestInPostgresql:
     def test_lookups_answer_from_the_highest_version_of_the_tenant(
         self, database: Database, folder: Path, fresh_database: str
     ) -> None:
-        """Version 2 comes first here; publishing version 1 after it must not bring the old entries back."""
-        one = folder / "tenants/demo/1"
+        """Version 3 comes first here; publishing version 2 after it must not bring the old entries back."""
+        two = folder / "tenants/demo/2"
         next_version(folder / "tenants/demo", "tenant.yaml")
-        (folder / "tenants/demo/2/reference/services.yaml").unlink()
-        set_aside = shutil.move(one, folder.parent / "set-aside")
+        (folder / "tenants/demo/3/reference/services.yaml").unlink()
+        set_aside = shutil.move(two, folder.parent / "set-aside")
         catalogue = PostgresqlCatalogue(database)
         catalogue.publish(planned(catalogue, folder), "alice")
-        shutil.move(set_aside, one)
+        shutil.move(set_aside, two)
         catalogue.publish(planned(catalogue, folder), "alice")
         with psycopg.connect(fresh_database) as connection:
             version = connection.execute("SELECT version FROM tenants WHERE tenant_id = 'demo'").fetchone()
             rows = connection.execute(
                 "SELECT DISTINCT collection FROM reference_entries ORDER BY 1"
             ).fetchall()
-        assert version == (2,)
+        assert version == (3,)
         assert [row[0] for row in rows] == ["advisories", "repositories"]
 
     @pytest.mark.parametrize("table", ["documents", "releases"])
