@@ -96,16 +96,18 @@ def _unless(name: str, why: str, scope: str, conditions: Iterator[str] | list[st
 
 
 def _is_proven(name: str) -> str:
-    known = f"context.provenance[{_text(name)}]"
     # All its origins are trusted ones, or choices.
-    doubtful = '["event_text", "tool_text", "model"]'
-    return f"(!(context.provenance has {_text(name)}) || !{known}.origins.containsAny({doubtful}))"
+    return _of(name, '!{known}.origins.containsAny(["event_text", "tool_text", "model"])')
 
 
 def _is_clean(name: str) -> str:
-    return (
-        f"(!(context.provenance has {_text(name)}) || context.provenance[{_text(name)}].unproven.isEmpty())"
-    )
+    return _of(name, "{known}.unproven.isEmpty()")
+
+
+def _of(name: str, condition: str) -> str:
+    """What has to hold of an argument where it is given; in the one form that Cedar's validator can follow."""
+    known = f"context.provenance[{_text(name)}]"
+    return f"(if context.provenance has {_text(name)} then {condition.format(known=known)} else true)"
 
 
 def _properties(spec: ToolSpec) -> Mapping[str, object]:
