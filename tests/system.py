@@ -33,7 +33,7 @@ from app.data_plane.orchestration.approvals import Answer, awaiting, give
 from app.data_plane.orchestration.recorder import Recorder
 from app.data_plane.ports import Queue
 from app.data_plane.replay.verify import verify
-from app.data_plane.tools import shipped_tools
+from app.data_plane.tools import load_tools
 from app.kernel.clock import SystemClock
 from app.kernel.errors import PermanentError
 from app.kernel.release import Release
@@ -73,6 +73,7 @@ class RunningSystem:
         beat: whether the reconciler's clock runs.
         environment: settings of the workers (``INTERLOCK_*``) and of Python.
         application: the module given to ``celery -A``.
+        tool_modules: a team's own modules of tools, which every process imports.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class RunningSystem:
         beat: bool = False,
         environment: Mapping[str, str] | None = None,
         application: str = "tasks",
+        tool_modules: tuple[str, ...] = (),
     ) -> None:
         self.home = home
         self.database_url = database_url
@@ -91,7 +93,12 @@ class RunningSystem:
         self._beat = beat
         self._application = application
         self._servers = EmbeddedServers(home, postgresql=False, durable=False)
-        self._settings = Settings(home=home, database_url=database_url, redis_url=self._servers.redis_url)
+        self._settings = Settings(
+            home=home,
+            database_url=database_url,
+            redis_url=self._servers.redis_url,
+            tool_modules=tool_modules,
+        )
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("INTERLOCK_")},
             **topology.WORKER_ENVIRONMENT,
@@ -100,6 +107,7 @@ class RunningSystem:
             "INTERLOCK_REDIS_URL": self._servers.redis_url,
             "INTERLOCK_RECONCILE_SECONDS": "0.5",
             "INTERLOCK_LOG_LEVEL": "WARNING",
+            "INTERLOCK_TOOL_MODULES": ",".join(tool_modules),
             **(environment or {}),
         }
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -163,7 +171,7 @@ class RunningSystem:
         """Publish the shipped documents, and let them take the traffic; ``provider`` answers for every agent."""
         request = Request(folder, BY_TESTS, route=route, provider=provider)
         with self._catalogue() as catalogue:
-            ReleaseDesk(catalogue, shipped_tools()).publish(request)
+            ReleaseDesk(catalogue, load_tools(self._settings.tool_modules)).publish(request)
 
     def publish(self, release: Release, documents: Path = CHECKOUT / "config") -> None:
         """Publish and route one release of a test's own, with the demo's tenant and nothing else routed."""
@@ -238,9 +246,13 @@ class RunningSystem:
 
     def sink_keys(self) -> list[str]:
         """The idempotency key of every effect that was applied."""
+        return [effect["key"] for effect in self.sink_effects()]
+
+    def sink_effects(self) -> list[dict[str, Any]]:
+        """Every effect that was applied, the newest first, as the sink keeps it."""
         body = httpx2.get(f"{self._sink}/v1/effects?limit=10000", trust_env=False).json()
-        effects = body["effects"] if isinstance(body, dict) else body
-        return [effect["key"] for effect in effects]
+        effects: list[dict[str, Any]] = body["effects"] if isinstance(body, dict) else body
+        return effects
 
     def verify_all(self) -> dict[str, str]:
         """Why each orchestration that does not verify does not."""
