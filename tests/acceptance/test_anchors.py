@@ -69,13 +69,13 @@ def test_a_running_service_anchors_everything_within_seconds_and_is_found_whole(
         system.accept([alert(f"old-{number}") for number in range(8)])
         audit(system)
         second.kill()
-        system.wait_until_all_ended(within=90)
+        system.wait_until_all_ended(within=90, consenting="the release manager")
         assert_eventually(lambda: audit(system).anchors.facts_since == 0, what="every fact anchored")
         grow_old(system, days=40)
 
         system.accept([alert(f"new-{number}") for number in range(8)])
         done = retain(system, days=30)
-        system.wait_until_all_ended(within=90)
+        system.wait_until_all_ended(within=90, consenting="the release manager")
 
         assert (done.orchestrations, sum(done.stays.values())) == (8, 0)
         assert done.contents > 0
