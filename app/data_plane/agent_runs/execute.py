@@ -212,7 +212,9 @@ class Runner:
                 await self._caller.charge(run)
         waiting = [run for run in runs if run.waits]
         if waiting:
+            fault_points.reached(FaultPoint.BEFORE_HAND_OVER, Queue.AGENT_RUNS)
             await hold(lambda: self._recorder.record([handed_over(run) for run in waiting]))
+            fault_points.reached(FaultPoint.AFTER_HAND_OVER, Queue.AGENT_RUNS)
             observing.put_off(run.watched for run in waiting)
         return [run for run in runs if not run.waits]
 
