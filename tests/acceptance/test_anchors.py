@@ -84,4 +84,4 @@ def test_a_running_service_anchors_everything_within_seconds_and_is_found_whole(
         assert audit(system).orchestrations == 8
         assert first_bad(fresh_database, home / "anchors") is None
         assert system.verify_all() == {}
-        assert len(set(system.sink_keys())) == system.sink_counts().received == 2 * 16
+        assert len(set(system.sink_keys())) == system.sink_counts().received == 3 * 16

@@ -67,7 +67,7 @@ def test_changing_the_looked_up_source_afterwards_changes_no_verified_digest(
         own_the_repository(database, "first-owner")
         system.start_workers()
         before = system.accept([alert("before")])[0].orchestration_ids[0]
-        system.wait_until_all_ended()
+        system.wait_until_all_ended(consenting="the release manager")
         digests = "SELECT orchestration_id, decision_digest FROM decisions"
         recorded = dict(system.rows(digests))
         assert system.verify_all() == {}
@@ -77,7 +77,7 @@ def test_changing_the_looked_up_source_afterwards_changes_no_verified_digest(
         assert dict(system.rows(digests)) == recorded
 
         after = system.accept([alert("after")])[0].orchestration_ids[0]
-        system.wait_until_all_ended()
+        system.wait_until_all_ended(consenting="the release manager")
         assert system.verify_all() == {}
         owners = dict(system.rows(OWNERS))
         assert owners == {before: "first-owner", after: "second-owner"}, "the source was not what was changed"
