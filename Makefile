@@ -6,7 +6,7 @@ READY := .venv/.ready
 LOCAL_MODEL := .venv/.local-model
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: demo test lint bench faults rolling-deploys up down clean requirements compose local-model
+.PHONY: demo test lint bench faults rolling-deploys races up down clean requirements compose local-model
 .DEFAULT_GOAL := test
 
 $(READY): requirements-dev.txt pyproject.toml
@@ -49,6 +49,11 @@ faults: $(READY)
 DEPLOYS ?= 20
 rolling-deploys: $(READY)
 	ROLLING_DEPLOYS=$(DEPLOYS) $(BIN)/python -m pytest tests/acceptance/test_rolling_deploy.py -s $(ARGS)
+
+# Approvals against each other, expiry, changes and kill -9, so many rounds of each (five minutes for 6 on two cores)
+ROUNDS ?= 6
+races: $(READY)
+	RACE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/acceptance/test_approval_races.py -s $(ARGS)
 
 up: $(READY)
 	@$(BIN)/python -m app up $(ARGS)

@@ -7,6 +7,7 @@ does not, many times with timings that a seed draws. People answer from processe
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import signal
 import time
@@ -33,8 +34,8 @@ from app.kernel.fault_points import REGISTERED, FaultPoint
 from tests.acceptance.approving import ACTION, CALL, Became, Place, Waiting, place_for_races, racing_release
 from tests.acceptance.two_sinks import FORGETFUL, HONOURING
 
-ROUNDS = 6
-"""Of each race, for each of the four kinds of effect."""
+ROUNDS = int(os.environ.get("RACE_ROUNDS", "2"))
+"""Of each race, for each of the four kinds of effect; `make races` asks for more."""
 KINDS = tuple(itertools.product((ACTION, CALL), (HONOURING, FORGETFUL)))
 LEAD_SECONDS = 0.03
 """How long before they answer people are told to: by then all of them have read it."""
