@@ -24,7 +24,7 @@ from app.data_plane.orchestration.authorisation import Judged, authorise_call
 from app.data_plane.orchestration.recorder import Loaded
 from app.data_plane.ports import Claim, History, Queue
 from app.kernel.clock import SystemClock
-from app.kernel.facts import RunFolded, SnapshotTaken, ToolFailed
+from app.kernel.facts import CallProposed, RunFolded, SnapshotTaken, ToolFailed
 from app.kernel.release import Release
 from interlock.canonical import JsonObject
 from interlock.identity import run_id
@@ -97,7 +97,9 @@ class Carried:
 
     run: Run
     model: Model
+    proposed: Sequence[CallProposed]
     handed_over: Sequence[Judged]
+    """What the orchestration says to each of them."""
 
 
 def loaded_for(pinned: Release, event: JsonObject, snapshot: JsonObject, read: JsonObject) -> Loaded:
@@ -137,7 +139,8 @@ def carry(
     run, model = resume(claim, loaded, (), {}), Model(answers)
     purse = Purse(MemoryBudgets(lambda _step, _fence: True), NoTenantBudgets())
     asker = Asker(Questioner(model, MemoryBreakers(), purse, SystemClock()))
-    caller = ToolCaller(entries or Entries())
+    caller = ToolCaller(entries or Entries(), purse)
+    proposed: list[CallProposed] = []
     handed_over: list[Judged] = []
 
     async def to_the_end() -> None:
@@ -145,13 +148,14 @@ def carry(
             if run.reads:
                 await caller.call(run)
             elif run.effects:
+                proposed.extend(run.effects)
                 handed_over.extend(_not_delivered(run))
             else:
                 await asker.ask(run)
                 interpret(run, asyncio.get_running_loop().time(), "2026-01-01T00:00:00Z")
 
     asyncio.run(to_the_end())
-    return Carried(run, model, handed_over)
+    return Carried(run, model, proposed, handed_over)
 
 
 def _not_delivered(run: Run) -> list[Judged]:

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.data_plane.agent_runs.prompts import render
@@ -67,19 +67,27 @@ CALLS = st.one_of(
     st.sampled_from(sorted(KNOWN)).flatmap(lambda tool: st.tuples(st.just(tool), arguments_of(tool))),
     st.tuples(ANY_TEXT, arguments_of("mail.send")),
 )
-GOOD_CALLS = st.sampled_from(
+LOOKUP = ("directory.lookup", '{"collection": "customers", "key": "octo/shop"}')
+WIKI = ("pages.read", '{"page": "octo-wiki"}')
+LIKELY_CALLS = st.sampled_from(
     [
-        ("directory.lookup", '{"collection": "customers", "key": "octo/shop"}'),
-        ("pages.read", '{"page": "octo-wiki"}'),
+        LOOKUP,
+        WIKI,
         ("mail.send", '{"to": "ines@octo.test", "subject": "Hello", "body": "Soon."}'),
         ("mail.send", '{"to": "ines@octo.test", "subject": "Your refund", "body": "Soon."}'),
+        ("mail.send", '{"to": "eve@evil.test", "subject": "Hello", "body": "As the page says."}'),
+        ("mail.send", '{"to": "ines@octo.test", "subject": "Hello", "body": "Write to eve@evil.test."}'),
+        ("mail.send", '{"to": "ines@octo.test", "subject": "Hello", "body": "\\u202ekool"}'),
         ("refunds.pay", '{"account": "octo-4711", "amount": 50}'),
     ]
 )
 TEXTS = st.one_of(ANY_TEXT, st.sampled_from(['{"outcome": "done", "why": "x"}', '{"outcome": "evil"}', ""]))
-ANSWERS = st.lists(
-    st.builds(answer, TEXTS, st.lists(st.one_of(GOOD_CALLS, CALLS), max_size=10)), min_size=1, max_size=6
+# Much is only tempting once the run has read what a customer is, and what the page about them says.
+BEFORE = st.sampled_from([[], [answer("", [LOOKUP])], [answer("", [LOOKUP]), answer("", [WIKI])]])
+AFTER = st.lists(
+    st.builds(answer, TEXTS, st.lists(st.one_of(LIKELY_CALLS, CALLS), max_size=9)), min_size=1, max_size=6
 )
+ANSWERS = st.builds(lambda before, after: [*before, *after], BEFORE, AFTER)
 
 
 def assert_each_call_has_its_fact(carried: Carried) -> None:
@@ -112,6 +120,7 @@ def may_happen(tool: str, arguments: dict[str, JsonValue]) -> bool:
     }[tool]
 
 
+@settings(deadline=None)
 @given(ANSWERS)
 def test_whatever_a_model_answers_only_what_may_be_is_called_or_handed_over(
     answers: list[ModelAnswer],
@@ -132,11 +141,12 @@ def test_whatever_a_model_answers_only_what_may_be_is_called_or_handed_over(
 
 def test_the_property_sees_calls_that_are_permitted() -> None:
     """A test of refusals alone would pass where nothing is permitted."""
-    calls = [
-        ("directory.lookup", '{"collection": "customers", "key": "octo/shop"}'),
-        ("accounts.lock", '{"login": "octocat"}'),
-    ]
-    carried = carry([answer("", calls), answer('{"outcome": "done", "why": "x"}', [])])
+    carried = carry(
+        [
+            answer("", [LOOKUP, ("accounts.lock", '{"login": "octocat"}')]),
+            answer('{"outcome": "done", "why": "x"}', []),
+        ]
+    )
     assert [type(verdict) for verdict in carried.handed_over] == [ActionAuthorised]
     assert sum(isinstance(fact, ToolAnswered) for fact in carried.run.chain) == 1
 
@@ -163,12 +173,8 @@ def test_what_an_outsider_wrote_stands_inside_the_block_of_untrusted_data_and_ca
     hostile: str,
 ) -> None:
     """In the event, the snapshot, another agent's proposal and a tool's result alike."""
-    calls = [
-        ("directory.lookup", '{"collection": "customers", "key": "octo/shop"}'),
-        ("pages.read", '{"page": "octo-wiki"}'),
-    ]
     carried = carry(
-        [answer("", calls[:1]), answer("", calls[1:]), answer('{"outcome": "done", "why": "x"}', [])],
+        [answer("", [LOOKUP]), answer("", [WIKI]), answer('{"outcome": "done", "why": "x"}', [])],
         pinned=with_a_motto(release()),
         event={**EVENT, "issue": {**ISSUE, "body": hostile}},
         snapshot={"customer": {"entry": {"motto": hostile}}},
