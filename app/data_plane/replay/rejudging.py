@@ -14,10 +14,18 @@ def wrong_verdict(caller: Caller, chain: Sequence[Recorded]) -> tuple[Recorded, 
     facts = [item.fact for item in chain]
     for place, fact in enumerate(facts):
         if isinstance(fact, ModelAnswered) and fact.calls:
-            wrong = _wrong_of(caller, facts[: place + 1], fact, chain[place + 1 :])
+            wrong = _wrong_of(caller, _known(facts, place, fact), fact, chain[place + 1 :])
             if wrong is not None:
                 return wrong
     return None
+
+
+def _known(facts: Sequence[AnyFact], place: int, answer: ModelAnswered) -> Sequence[AnyFact]:
+    """What the run knew when it judged the answer: what another provider cost may stand between it and its verdicts."""
+    for later, fact in enumerate(facts[place + 1 :], place + 1):
+        if isinstance(fact, ToolCalled) and fact.position == answer.position:
+            return facts[:later]
+    return facts[: place + 1]
 
 
 def _wrong_of(
