@@ -41,7 +41,29 @@ def check_agent_tools(
             reason = f"the workflow {template.name!r} declares no target {one.target!r}"
             remedy = f"Name one of {', '.join(targets)}." if targets else "Declare it in the workflow."
             found.append(Problem(path, f"{place}.target", reason, remedy))
+        elif (keyless := without_key(tool, one.target, template)) is not None:
+            found.append(Problem(path, f"{place}.target", keyless, USE_ANOTHER_TARGET))
     return found
+
+
+USE_ANOTHER_TARGET = (
+    "Let the key travel (`idempotency` of the tool), or declare another target for it, without `honours_keys` and"
+    " `probe_path`."
+)
+
+
+def without_key(tool: ToolSpec, target: str, template: WorkflowTemplate) -> str | None:
+    """Why an effect of this tool would be sent again to a target that cannot know it again, if so.
+
+    What a target promises rests on the key: it is asked again, and believed, by the key alone.
+    """
+    one = next((one for one in template.targets if one.name == target), None)
+    if one is None or tool.effect == "read" or tool.idempotency != "none":
+        return None
+    if not one.honours_keys and one.probe_path is None:
+        return None
+    promise = "honours keys" if one.honours_keys else "tells what became of a key"
+    return f"{tool.name!r} sends no key (its idempotency is 'none'), and the target {target!r} {promise}"
 
 
 def check_first_provider(agent: AgentBundle, path: str, providers: Mapping[str, Provider]) -> list[Problem]:

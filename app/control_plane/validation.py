@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.control_plane.agent_tools import USE_ANOTHER_TARGET, without_key
 from app.control_plane.expressions import Members, Variables, check_expression
 from app.control_plane.problems import Problem
 from app.kernel.document import Expression
@@ -310,6 +311,8 @@ def _check_actions(template: WorkflowTemplate, tools: Mapping[str, ToolSpec], fi
             continue
         if tool.effect == "read":
             findings.add(f"{place}.tool", f"{tool.name!r} only reads", "Make it a lookup.")
+        if (keyless := without_key(tool, action.target, template)) is not None:
+            findings.add(f"{place}.target", keyless, USE_ANOTHER_TARGET)
         _check_arguments(action.arguments, tool, place, findings)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from app.adapters.postgresql.reading import Reading
 from app.data_plane.budgets.reservations import NANO_USD
 from app.data_plane.replay.explain import decision_of
+from app.data_plane.replay.record import StoredLink
 from app.data_plane.replay.verify import verify
 from app.kernel.facts import (
     ActionAuthorised,
@@ -18,6 +19,9 @@ from app.kernel.facts import (
     Recorded,
     ToolCalled,
     ToolFailed,
+    chain_hash,
+    decode,
+    encode,
 )
 from app.kernel.release import Budget, Release, ScriptedCall
 from interlock.identity import run_id
@@ -199,3 +203,30 @@ def test_a_policy_sees_what_a_run_has_spent(fresh_database: str) -> None:
     cedar = f'@id("little") permit (principal, action, resource) when {{ context.spend.nano_usd < {2 * NANO_USD} }};'
     policy = release.policy.model_copy(update={"cedar": cedar})
     run_through(fresh_database, with_costly_tools(release, "9").model_copy(update={"policy": policy}), check)
+
+
+def test_a_journal_that_says_otherwise_than_the_run_what_it_called_for_does_not_verify(
+    fresh_database: str,
+) -> None:
+    """The run's own chain and the orchestration's are written together; each alone could be written anew."""
+    release = calling_release([record("routine")])
+    with workshop(fresh_database, release) as at:
+        at.publish(release)
+        subject = at.accept(release.digest[:16])
+        at.carry_on()
+        kept = Reading(at.database).views([subject.orchestration_id])[subject.orchestration_id].record
+    started = decode(kept.chain[0].body).fact
+    assert isinstance(started, OrchestrationStarted)
+    contents = {digest: body for digest, body in kept.contents.items() if digest != started.raw_digest}
+    links: list[StoredLink] = []
+    for link in kept.chain:
+        told = decode(link.body)
+        fact = told.fact
+        if isinstance(fact, CallProposed):
+            fact = fact.model_copy(update={"made": fact.made + 3})
+        body = encode(told.chain_id, told.seq, told.at, fact)
+        links.append(StoredLink(body, chain_hash(links[-1].hash if links else b"", body)))
+    forged = replace(kept, chain=tuple(links), head_hash=links[-1].hash, contents=contents)
+    found = verify(forged, release).difference
+    assert found is not None
+    assert "made is recorded as 3, and is None" in found.reason

@@ -15,15 +15,20 @@ NOT_APPROVED = "not_approved"
 NOT_DELIVERED = "not_delivered"
 OUTCOME_UNKNOWN = "outcome_unknown"
 RESULT_INVALID = "tool_result_invalid"
-"""It was applied, and what the target answered is not what the tool declares."""
+"""It was applied, and what the target answered is not what the tool declares, or was never heard."""
 
 
 def told(state: OrchestrationState, called: ToolCalled, contents: Contents) -> ToolAnswered | ToolFailed:
     """The fact of the run's own chain that ends the call. Its action is settled."""
     action = state.actions_by_id[called.action_id]
-    if action.status != "confirmed":
+    if action.status == "confirmed":
+        receipt = contents.body(action.receipt_digest)
+    elif action.status == "settled" and action.applied:
+        # A probe or a person says that it was applied; what the target answered then, nobody has heard.
+        receipt = b""
+    else:
         return _failed(called, _why(action))
-    result = read_result(called.tool, contents.body(action.receipt_digest))
+    result = read_result(called.tool, receipt)
     if isinstance(result, InterlockError):
         return _failed(called, RESULT_INVALID)
     return ToolAnswered(

@@ -12,6 +12,17 @@ from collections.abc import Iterator
 
 MAX_TEXT = 100_000
 """Characters of a text that are searched."""
+BEYOND = "(more than is searched)"
+"""In place of whatever stands beyond them: it may hold addresses."""
+
+# What name resolution drops, or takes for a full stop, though NFKC keeps it.
+_AS_RESOLVED = {
+    **dict.fromkeys((0x034F, 0x180B, 0x180C, 0x180D, 0x180F, *range(0x200B, 0x2010), 0x2060, 0xFEFF)),
+    **dict.fromkeys(range(0xFE00, 0xFE10)),
+    **dict.fromkeys(range(0xE0100, 0xE01F0)),
+    0x00AD: None,
+    0x3002: ".",
+}
 
 # Without a path or "www." a name counts as a domain only with one of these endings. Endings that are better known as
 # those of files or of sentences (md, py, sh, zip, mov, so, no, is, to, at, in, it, my) take a path to count.
@@ -61,11 +72,20 @@ def spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def addresses(text: str) -> Iterator[str]:
-    """Each address, in its compatibility form (NFKC): a wide full stop leads a reader where a full stop does."""
+    """Each address in its compatibility form (NFKC): a wide full stop leads a reader where a full stop does.
+
+    Also each as name resolution may read it, without joiners. Of a text of which more is there than is searched the
+    last one is ``BEYOND``; some letters become many in that form.
+    """
+    forms, is_cut = [text], len(text) > MAX_TEXT
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text[:MAX_TEXT])
-    for start, end in spans(text):
-        yield text[start:end]
+        plain = unicodedata.normalize("NFKC", text[:MAX_TEXT])
+        forms, is_cut = [plain, plain.translate(_AS_RESOLVED)], is_cut or len(plain) > MAX_TEXT
+    for form in dict.fromkeys(forms):
+        for start, end in spans(form):
+            yield form[start:end]
+    if is_cut:
+        yield BEYOND
 
 
 def _is_host(found: re.Match[str]) -> bool:

@@ -34,8 +34,9 @@ _TIME = re.compile(
 )
 _ISO = re.compile(
     r"(?P<year>\d{4})-(?P<number>\d{2})-(?P<day>\d{2})"
-    r"(?:[Tt ](?P<hour>\d{2}):(?P<minute>\d{2})(?::\d{2}(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d{2}:\d{2})?)?"
+    r"(?:[Tt ](?P<hour>\d{2}):(?P<minute>\d{2})(?P<seconds>:\d{2}(?:\.\d{1,9})?)?(?P<zone>[Zz]|[+-]\d{2}:\d{2})?)?"
 )
+_NOTHING_MORE = re.compile(r"(?::00(?:\.0+)?)?(?:[Zz]|[+-]00:00)?")
 
 
 class Moment(NamedTuple):
@@ -43,6 +44,8 @@ class Moment(NamedTuple):
 
     day: Day
     time: Time | None
+    is_plain: bool = True
+    """It says no seconds and no other zone, which no text tells in a way that is read here."""
 
 
 def moment(value: str) -> Moment | None:
@@ -51,7 +54,10 @@ def moment(value: str) -> Moment | None:
     day = _day(found) if found else None
     if found is None or day is None:
         return None
-    return Moment(day, None if found["hour"] is None else (int(found["hour"]), int(found["minute"])))
+    if found["hour"] is None:
+        return Moment(day, None)
+    more = f"{found['seconds'] or ''}{found['zone'] or ''}"
+    return Moment(day, (int(found["hour"]), int(found["minute"])), _NOTHING_MORE.fullmatch(more) is not None)
 
 
 def days(text: str) -> Iterator[Day]:

@@ -40,6 +40,7 @@ MAX_TEXT = 100_000
 
 _ROOTS = {"event": Origin.EVENT_TEXT, "snapshot": Origin.TOOL_TEXT, "stages": Origin.MODEL}
 _Key = str | int | float
+_Place = tuple[str, Origin]
 _ANYTHING = SchemaLeaves({})
 _MODEL = frozenset((Origin.MODEL,))
 
@@ -177,27 +178,32 @@ class _Moments:
     """The days and times that trusted sources tell, in whatever way they are written."""
 
     def __init__(self) -> None:
-        self._days: dict[Day, tuple[str, Origin]] = {}
-        self._times: dict[Time, tuple[str, Origin]] = {}
+        self._days: dict[Day, dict[_Place, None]] = {}
+        self._times: dict[Time, dict[_Place, None]] = {}
 
     def add(self, text: str, path: str, origin: Origin) -> None:
         """Take in every day and time of a trusted text, or of a trusted field."""
-        for day in days(text):
-            self._days.setdefault(day, (path, origin))
-        for time in times(text):
-            self._times.setdefault(time, (path, origin))
+        for places in [
+            *(self._days.setdefault(day, {}) for day in days(text)),
+            *(self._times.setdefault(time, {}) for time in times(text)),
+        ]:
+            if len(places) < MAX_FIELDS:
+                places[path, origin] = None
 
-    def known(self, value: str) -> list[tuple[str, Origin]]:
-        """Where a moment's day and its time are told. When only its day is, its time or its year was a choice."""
+    def known(self, value: str) -> list[_Place]:
+        """Where a moment's day and its time are told, in one place.
+
+        When only its day is, or another place tells the time, then its time, its year or its zone was a choice.
+        """
         told = moment(value)
         if told is None:
             return []
-        exact, (_, month, day) = self._days.get(told.day), told.day
-        time = self._times.get(told.time) if told.time is not None else None
-        if exact is not None and (told.time is None or time is not None):
-            return [exact] if time is None else sorted({exact, time})
-        some = exact or self._days.get((None, month, day))
-        return [] if some is None else [(some[0], Origin.CHOICE)]
+        exact, (_, month, day) = self._days.get(told.day, {}), told.day
+        times_told = exact if told.time is None else self._times.get(told.time, {})
+        if told.is_plain and (found := [place for place in exact if place in times_told]):
+            return found
+        some = [*exact, *self._days.get((None, month, day), {})]
+        return [(some[0][0], Origin.CHOICE)] if some else []
 
 
 class _Tracing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Literal, NamedTuple, get_args
 
+from app.data_plane.gateway.hidden import hidden
 from app.kernel.facts import (
     ActionAuthorised,
     ActionDenied,
@@ -75,8 +76,13 @@ class ActionState(NamedTuple):
 
 def person(name: str) -> str:
     """A name by which two people are told apart: case, width, spaces and what nobody sees make nobody another one."""
-    seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
+    # In this order: compatibility forms may hide letters that show nothing, and folding may leave others.
+    seen = "".join(letter for letter in _folded(name) if letter.isspace() or hidden(letter) is None)
+    return " ".join(_folded(seen).split())
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def after_answer(action: ActionState, fact: Answer, proposers: frozenset[str]) -> ActionState | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from app.data_plane.agent_runs.calls import Caller
+from app.data_plane.agent_runs.calls import Caller, proposal_of, spent
 from app.data_plane.agent_runs.proposals import PARSER, Proposal, Rejection, read_answer
 from app.data_plane.agent_runs.run import LONGEST_PATH, LONGEST_REASON
 from app.data_plane.aggregation.aggregate import fold_run
@@ -37,6 +37,7 @@ from app.kernel.facts import (
     RunFailed,
     RunFolded,
     SnapshotTaken,
+    ToolCalled,
     chain_hash,
     decode,
 )
@@ -268,10 +269,14 @@ def _must_be_next(pending: list[AnyFact], item: Recorded) -> None:
 def _reread_answers(record: Record, release: Release, reading: _Reading) -> None:
     """(d) Each answer, read again, gives the recorded proposal, or the recorded refusal."""
     called = run_ids(record.orchestration_id, _facts(reading.chain))
+    for item in reading.chain:
+        if isinstance(item.fact, CallProposed) and item.fact.run_id not in called:
+            raise _FoundError(_place(item), "there is no such run")
     for run, chain in reading.runs.items():
         stage = release.template.stage(called[run][0])
         _check_costs(chain, release)
         _judge_calls_again(record, reading.state, called[run], run, chain)
+        _check_handed_over(reading, called[run], run, chain)
         for answer, read in _interpreted(chain):
             if answer.calls:
                 continue
@@ -301,6 +306,30 @@ def _judge_calls_again(
     wrong = wrong_verdict(caller, chain)
     if wrong is not None:
         raise _FoundError(_place(wrong[0]), wrong[1])
+
+
+def _check_handed_over(
+    reading: _Reading, whose: tuple[str, str], run: str, chain: Sequence[Recorded]
+) -> None:
+    """(f) What the orchestration was asked for is what the run's own chain says that it has called for."""
+    state, facts = reading.state, _facts(chain)
+    for item in reading.chain:
+        asked = item.fact
+        if state is None or not isinstance(asked, CallProposed) or asked.run_id != run:
+            continue
+        places = [
+            place
+            for place, fact in enumerate(facts)
+            if isinstance(fact, ToolCalled) and fact.action_id == asked.action_id
+        ]
+        called = facts[places[0]] if places else None
+        if not isinstance(called, ToolCalled):
+            raise _FoundError(_place(item), "its run has not called for it")
+        stage, agent = whose
+        caller = Caller(state, state.release.agents[agent], stage, run, Contents({}))
+        expected = proposal_of(caller, called, spent(caller, facts[: places[0]]))
+        if expected != asked:
+            raise _FoundError(_place(item), f"the run's own chain says otherwise: {_unlike(asked, expected)}")
 
 
 def _check_costs(chain: Sequence[Recorded], release: Release) -> None:
@@ -352,8 +381,9 @@ def _unlike(recorded: AnyFact, expected: AnyFact) -> str:
     if recorded.kind != expected.kind:
         return f"{recorded.kind} is recorded, {expected.kind} follows"
     told, made = recorded.model_dump(mode="json"), expected.model_dump(mode="json")
-    name = next(name for name in told if told[name] != made.get(name))
-    return f"{name} is recorded as {told[name]!r}, and is {made[name]!r}"
+    # A field that says nothing is left out of a fact's JSON.
+    name = next(name for name in {**told, **made} if told.get(name) != made.get(name))
+    return f"{name} is recorded as {told.get(name)!r}, and is {made.get(name)!r}"
 
 
 def _place(item: Recorded) -> str:

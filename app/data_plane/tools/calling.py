@@ -15,7 +15,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from app.data_plane.tools.declaring import Outgoing, Reading, ReadingFunction, Result, SendingFunction, Tool
-from app.data_plane.tools.registry import find, validated
+from app.data_plane.tools.registry import clauses, find, validated
 from app.kernel.errors import DefectError, Fate, InterlockError, PermanentError, TransientError
 from interlock.canonical import JsonObject, JsonValue, NotCanonicalError, canonical_bytes
 
@@ -162,7 +162,7 @@ def read_result(name: str, receipt_body: bytes) -> JsonObject | ToolError:
         result = tool.result.model_validate(told).model_dump(mode="json")
         size = len(canonical_bytes(result))
     except ValidationError as error:
-        return ToolResultInvalidError(tool, _clauses(error), Fate.PERMANENT)
+        return ToolResultInvalidError(tool, "; ".join(clauses(error)), Fate.PERMANENT)
     except (ValueError, RecursionError):
         return ToolResultInvalidError(tool, "it is not JSON", Fate.PERMANENT)
     return result if size <= tool.most_result_bytes else ToolResultTooLargeError(tool, size)
@@ -185,14 +185,9 @@ def _result_of(tool: Tool, result: Result) -> bytes:
         # Once more: a model can be made without validation, and its values changed.
         body = canonical_bytes(tool.result.model_validate(told).model_dump(mode="json"))
     except ValidationError as error:
-        raise ToolResultInvalidError(tool, _clauses(error)) from None
+        raise ToolResultInvalidError(tool, "; ".join(clauses(error))) from None
     except (NotCanonicalError, ValueError, TypeError) as error:
         raise ToolResultInvalidError(tool, f"it is not JSON ({type(error).__name__})") from None
     if len(body) > tool.most_result_bytes:
         raise ToolResultTooLargeError(tool, len(body))
     return body
-
-
-def _clauses(error: ValidationError) -> str:
-    faults = error.errors(include_url=False, include_input=False)
-    return "; ".join(f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in faults)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType, ModuleType
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core.core_schema import ErrorType
 
 from app.data_plane.tools import shipped
 from app.data_plane.tools.declaring import Arguments, Tool, ToolDeclarationError
@@ -132,12 +135,43 @@ def validated(tool: Tool, arguments: JsonObject) -> Arguments | list[str]:
         # as canonical text, where 1.0 is 1: what was not a whole number must not become one on the way.
         return tool.arguments.model_validate_json(json.dumps(arguments, allow_nan=False, default=dict))
     except ValidationError as error:
-        return [
-            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
+        return clauses(error)
     except (TypeError, ValueError) as error:
         return [f"they are not JSON ({type(error).__name__})"]
+
+
+def clauses(error: ValidationError) -> list[str]:
+    """What a validator says, a clause for each fault, without the value that it is about.
+
+    A validator of a team's own may quote the value in its error, and a member's name may be somebody's text.
+    """
+    return [
+        f"{'.'.join(_part(part) for part in fault['loc'])}: {fault['msg'] if fault['type'] in _PLAIN else _REFUSED}"
+        for fault in error.errors(include_url=False, include_input=False)
+    ]
+
+
+_PLAIN = frozenset(get_args(ErrorType)) - {
+    "value_error",
+    "assertion_error",
+    "union_tag_invalid",
+    "uuid_parsing",
+    "url_parsing",
+    "url_syntax_violation",
+}
+"""The faults whose words hold nothing of the value."""
+_REFUSED = "a rule of the tool's own refuses it"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}")
+
+
+def _part(part: str | int) -> str:
+    return (
+        part
+        if isinstance(part, str) and _NAME.fullmatch(part)
+        else "*"
+        if isinstance(part, str)
+        else str(part)
+    )
 
 
 def _imported(name: str) -> ModuleType:

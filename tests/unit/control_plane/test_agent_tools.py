@@ -92,9 +92,15 @@ def mail(arguments: Subject) -> Outgoing[Chosen]:
     return Outgoing("/mail", {})
 
 
+@tool("pigeon.send", version=1, effect="write", idempotency="none")
+def pigeon(arguments: Subject) -> Outgoing[Chosen]:
+    """Sends a pigeon, which carries no key."""
+    return Outgoing("/pigeon", {})
+
+
 TOOLS: Mapping[str, ToolSpec] = {
     **shipped_tools(),
-    **{one.name: one.spec() for one in (salaries, secrets, wiki, wiki_count, crm, mail)},
+    **{one.name: one.spec() for one in (salaries, secrets, wiki, wiki_count, crm, mail, pigeon)},
 }
 
 
@@ -172,6 +178,43 @@ def test_a_tool_that_an_agent_cannot_have_is_refused(
     assert found, problems_of(folder)
     assert found[0].path == AGENT
     assert found[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (
+            "{name: loft, honours_keys: true}",
+            "sends no key (its idempotency is 'none'), and the target 'loft'",
+        ),
+        ('{name: loft, probe_path: "/keys/{key}"}', "the target 'loft' tells what became of a key"),
+        ("{name: loft}", ""),
+    ],
+)
+def test_an_effect_without_a_key_goes_to_no_target_whose_promises_rest_on_keys(
+    folder: Path, target: str, reason: str
+) -> None:
+    """It would be sent again there as one that is applied once, and be applied twice."""
+    replace(folder, WORKFLOW, "targets:\n", f"targets:\n  - {target}\n")
+    append(folder, AGENT, "tools:\n  - {tool: pigeon.send, target: loft}")
+    if not reason:
+        assert "pigeon.send" in compiled(folder).tools
+        return
+    (problem,) = problems_of(folder)
+    assert (problem.path, problem.field) == (AGENT, "tools.0.target")
+    assert reason in problem.reason
+
+
+def test_an_action_without_a_key_goes_to_no_target_that_honours_keys(folder: Path) -> None:
+    replace(folder, WORKFLOW, "targets:\n", "targets:\n  - {name: loft, honours_keys: true}\n")
+    replace(
+        folder,
+        WORKFLOW,
+        "actions:\n",
+        "actions:\n  - name: fly\n    tool: pigeon.send\n    target: loft\n    arguments: {name: '\"ann\"'}\n",
+    )
+    (problem,) = problems_of(folder)
+    assert (problem.path, problem.field) == (WORKFLOW, "actions.fly.target")
 
 
 def test_an_approval_may_wait_for_an_agents_effect(folder: Path) -> None:

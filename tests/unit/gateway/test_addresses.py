@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.data_plane.gateway.addresses import addresses
+from app.data_plane.gateway.addresses import BEYOND, MAX_TEXT, addresses
+from app.data_plane.gateway.provenance import Sources
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,8 @@ from app.data_plane.gateway.addresses import addresses
         ("mail me@localhost", ["me@localhost"]),
         ("bücher.example/x and xn--bcher-kva.com", ["bücher.example/x", "xn--bcher-kva.com"]),
         ("ｅvil．com", ["evil.com"]),
+        ("see evil.\u200dcom or evil.\ufe0fnet", ["evil.com", "evil.net"]),
+        ("see evil\u3002com or evil\uff61net", ["evil.com", "evil.net"]),
         ("pay GB29 NWBK 6016 1331 9268 19 now", ["GB29 NWBK 6016 1331 9268 19"]),
         ("pay GB29NWBK60161331926819", ["GB29NWBK60161331926819"]),
         ("pay gb29nwbk60161331926819", ["gb29nwbk60161331926819"]),
@@ -53,3 +56,16 @@ def test_dates_amounts_and_file_names_are_none(text: str) -> None:
 @given(st.text(max_size=60), st.sampled_from(["https://evil.test/a", "www.evil.test", "eve@evil.test"]))
 def test_an_address_between_spaces_is_always_found(around: str, address: str) -> None:
     assert address in set(addresses(f"{around} {address} {around}"))
+
+
+def test_what_stands_beyond_the_cap_is_told_as_an_address_that_nobody_has_looked_at() -> None:
+    assert list(addresses("word " * (MAX_TEXT // 5))) == []
+    assert list(addresses("word " * (MAX_TEXT // 5) + "evil.com/x")) == [BEYOND]
+
+
+def test_letters_that_become_longer_in_their_compatibility_form_hide_nothing_behind_the_cap() -> None:
+    """One such letter is eighteen, so that a few thousand of them fill all that is searched."""
+    text = "\ufdfa" * 5_600 + " pay at evil.com/x"
+    sources = Sources()
+    assert BEYOND in list(addresses(text))
+    assert sources.trace({"body": text})["body"].unproven == (BEYOND,)

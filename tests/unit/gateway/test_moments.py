@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.data_plane.gateway.moments import days, moment, times
+from app.data_plane.gateway.moments import Moment, days, moment, times
 
 MONTHS = [dt.date(2000, month, 1).strftime("%B") for month in range(1, 13)]
 
@@ -24,7 +24,7 @@ def test_every_way_of_writing_a_day_is_read(day: dt.date, way: int) -> None:
         f"the {day.day}th of {month[:3]} {year}",
     )[way]
     assert (day.year, day.month, day.day) in set(days(f"It is on {written}, I think."))
-    assert moment(f"{year}-{day.month:02}-{day.day:02}") == ((day.year, day.month, day.day), None)
+    assert moment(f"{year}-{day.month:02}-{day.day:02}") == Moment((day.year, day.month, day.day), None)
 
 
 @pytest.mark.parametrize(

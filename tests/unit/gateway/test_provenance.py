@@ -201,3 +201,21 @@ def test_what_a_trusted_source_holds_is_trusted_or_proves_nothing(value: JsonVal
 
 def _with(schema: JsonObject) -> ToolSpec:
     return MAIL.model_copy(update={"input_schema": {"type": "object", "properties": {"to": schema}}})
+
+
+@pytest.mark.parametrize(
+    ("value", "trusted"),
+    [
+        ("2024-05-15T10:00:00Z", True),
+        ("2024-05-15T10:00", True),
+        ("2024-05-15T10:00+14:00", False),
+        ("2024-05-15T10:00:59Z", False),
+        ("2024-05-15T22:00Z", False),
+    ],
+)
+def test_a_moment_is_told_by_one_place_with_all_that_it_says(value: str, trusted: bool) -> None:
+    """A day of one field at the time of another, or in another zone, is a moment that nobody told."""
+    sources = Sources()
+    event = {"starts": "2024-05-15T10:00Z", "ends": "2024-06-01T22:00Z"}
+    sources.add_event(event, ["event.starts", "event.ends"])
+    assert sources.trace({"at": value})["at"].trusted is trusted

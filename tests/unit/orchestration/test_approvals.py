@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,6 +96,17 @@ def test_an_action_goes_out_with_enough_peoples_consent_before_anybody_said_no_a
         if isinstance(verdict, ActionAuthorised):
             assert verdict.idempotency_key == asked.idempotency_key
             assert len({person(name) for name in verdict.approved_by}) == persons
+
+
+@pytest.mark.parametrize(
+    "letter", ["\u200b", "\u00ad", "\ufe0f", "\u034f", "\u3164", "\u115f", "\U000e0101", "\x7f", "\x08"]
+)
+def test_what_nobody_sees_in_a_name_makes_nobody_a_second_person(letter: str) -> None:
+    example, asked = waiting("grave")
+    for name in ("ines", f"in{letter}es", f"INES{letter}"):
+        example.happen(fact_of(("grant", name, True), asked))
+    assert action_of(example).granted_by == ("ines",)
+    assert action_of(example).status == "awaiting_approval"
 
 
 def test_an_orchestration_waits_for_people_and_ends_with_their_answer() -> None:

@@ -7,8 +7,10 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import Field, JsonValue, field_validator
 
 from app.data_plane.tools import (
+    Arguments,
     call_reading_tool,
     carried,
     find,
@@ -16,10 +18,12 @@ from app.data_plane.tools import (
     outgoing,
     read_result,
     registry,
+    tool,
 )
 from app.data_plane.tools.calling import ToolError
 from app.data_plane.tools.declaring import Outgoing
-from app.data_plane.tools.registry import Registry
+from app.data_plane.tools.registry import Registry, validated
+from app.data_plane.tools.shipped import Applied
 from app.kernel.errors import DefectError, Fate, NotFoundError
 from interlock.canonical import JsonObject
 from tests.unit.tools.a_team import DictReading, find_customer, send_letter
@@ -179,3 +183,40 @@ def test_a_deeply_nested_answer_is_an_error() -> None:
 
 def test_the_shipped_and_the_teams_tools_are_known_together() -> None:
     assert {"directory.lookup", "letters.send"} <= set(load_tools())
+
+
+class Strict(Arguments):
+    """With a rule of its own that quotes what it refuses, and with names that somebody else gives."""
+
+    to: str
+    amounts: dict[str, int] = Field(default={})
+
+    @field_validator("to")
+    @classmethod
+    def is_known(cls, value: str) -> str:
+        """Raises ValueError: nobody knows it."""
+        if value != "ann":
+            raise ValueError(f"{value} is nobody")
+        return value
+
+
+@tool("strict.send", version=1, effect="egress")
+def send_strictly(arguments: Strict) -> Outgoing[Applied]:
+    """Sends something to somebody who is known."""
+    return Outgoing("/v1/effects/strict.send", {"to": arguments.to})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "clause"),
+    [
+        ({"to": "eve@evil.test"}, "to: a rule of the tool's own refuses it"),
+        ({"to": "ann", "amounts": {"eve@evil.test": "x"}}, "amounts.*: Input should be a valid integer"),
+        ({"to": "ann", "eve@evil.test": 1}, "*: Extra inputs are not permitted"),
+        ({"to": 7}, "to: Input should be a valid string"),
+    ],
+)
+def test_no_clause_repeats_a_value_or_a_name_that_somebody_made_up(
+    arguments: dict[str, JsonValue], clause: str
+) -> None:
+    """It is recorded, told to a model and read by people."""
+    assert validated(send_strictly, arguments) == [clause]
