@@ -22,6 +22,7 @@ from app.data_plane.orchestration.approvals import Answer, Answered, check, fore
 from app.data_plane.replay.explain_approval import explain_approval
 from app.data_plane.replay.surroundings import Surroundings, people_behind, policy_in_force
 from app.kernel.clock import SystemClock
+from app.kernel.errors import TransientError
 
 approvals = typer.Typer(
     help="Actions that wait for people's consent: list, show, approve, deny.", no_args_is_help=True
@@ -55,7 +56,7 @@ def show(name: Id, json: Json = False) -> None:
         row = find(at_hand, name, "approvals list")
         view = at_hand.reading.views([row.orchestration_id])[row.orchestration_id]
         release = at_hand.releases.get(view.row.release)
-        around = _around(at_hand, view)
+        around = _around(at_hand, view, strict=False)
         story = explain_approval(view.record, release, row.action_id, around, SystemClock().now())
     if json:
         print(json_text.dumps(asdict(story)))
@@ -130,10 +131,20 @@ def _tell(answered: Answered, *, consents: bool, dry_run: bool, as_json: bool) -
         approvals_view.print_answered(console, answered, consents=consents, dry_run=dry_run)
 
 
-def _around(at_hand: AtHand, view: RunView) -> Surroundings:
+def _around(at_hand: AtHand, view: RunView, *, strict: bool = True) -> Surroundings:
+    """
+    Args:
+        strict: nobody consents where it is not known which policy is in force; reading does no harm.
+    """
     tenant = TenantDocuments(at_hand.database).all().get(view.row.tenant_id)
+    try:
+        policy = policy_in_force(at_hand.releases, view.row.workflow)
+    except TransientError:
+        if strict:
+            raise
+        policy = None
     return Surroundings(
-        policy=policy_in_force(at_hand.releases, view.row.workflow),
+        policy=policy,
         people=people_behind(view.record, PostgresqlReplays(at_hand.database)),
         where={name: target.url for name, target in tenant.targets.items()} if tenant is not None else {},
     )

@@ -30,7 +30,7 @@ from app.data_plane.replay.explain_approval import ApprovalStory, explain_approv
 from app.data_plane.replay.explain_argument import ArgumentTold
 from app.data_plane.replay.request import Subject, Way
 from app.data_plane.replay.surroundings import Behind, Surroundings, people_behind, policy_in_force
-from app.kernel.errors import InterlockError
+from app.kernel.errors import InterlockError, NotFoundError, TransientError
 from app.kernel.facts import ActionAuthorised, ToolFailed
 from app.kernel.release import Release
 from interlock.identity import approval_id, run_id
@@ -251,6 +251,17 @@ def test_the_policy_in_force_is_the_one_whose_release_takes_the_events_now() -> 
     assert policy_in_force(Published(changed, DECIDED), "calling") == changed.policy
     assert policy_in_force(Published(DECIDED, changed), "calling") == DECIDED.policy
     assert policy_in_force(Published(DECIDED), "elsewhere") is None
+
+
+def test_where_the_policy_in_force_cannot_be_read_nobody_can_consent_by_it() -> None:
+    """A newer version published it: it may say no, and whoever does not know that must not go on."""
+
+    class Newer(Published):
+        def get(self, digest: str) -> Release:
+            raise NotFoundError(f"{digest} does not fit this version")
+
+    with pytest.raises(TransientError, match="cannot be read here"):
+        policy_in_force(Newer(DECIDED), "calling")
 
 
 def test_four_eyes_are_those_of_two_people(make: Make) -> None:

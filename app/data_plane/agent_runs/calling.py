@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from app.data_plane.agent_runs import calls
 from app.data_plane.agent_runs.moves import OUT_OF_BUDGET, GiveUp
 from app.data_plane.agent_runs.purse import Asking, Purse
+from app.data_plane.agent_runs.question import TIMED_OUT, LeaseLostError
 from app.data_plane.agent_runs.run import Run
 from app.data_plane.budgets.reservations import Amounts, Refusal, Settlement
 from app.data_plane.ports import Queue
@@ -55,6 +56,7 @@ class ToolCaller:
                 results = await asyncio.gather(*(self._call(run, called) for called in reads))
         except TimeoutError:
             run.given_up = GiveUp("timed_out", f"the stage's limit is {run.stage.timeout_seconds:g} s")
+            _leave(run)
             return run
         run.chain += results
         run.recording_is_urgent = True
@@ -80,6 +82,9 @@ class ToolCaller:
         if isinstance(reserved, Refusal):
             run.chain.append(_failed(called, OUT_OF_BUDGET, "permanent", 0))
             return False
+        # From here on it may cost, whatever becomes of this worker.
+        if not await self._purse.sending(reserved.reservation_id):
+            raise LeaseLostError(run.claim.step_id)
         run.settlements.append(Settlement(reserved.reservation_id, cost))
         return True
 
@@ -111,6 +116,14 @@ class ToolCaller:
             return error
         fault_points.reached(FaultPoint.AFTER_TOOL_BEFORE_RECORD, Queue.AGENT_RUNS)
         return result
+
+
+def _leave(run: Run) -> None:
+    """Nothing is waited for any more: what was not handed over never will be."""
+    known = run.state.calls or {}
+    left = [called for called in calls.open_calls(run.chain) if called.action_id not in known]
+    run.chain += [_failed(called, TIMED_OUT, "transient", 0) for called in left]
+    run.effects.clear()
 
 
 def _failed(called: ToolCalled, code: str, fate: FateName, milliseconds: int) -> ToolFailed:

@@ -10,7 +10,7 @@ import orjson
 from app.data_plane.ports import Releases
 from app.data_plane.replay.record import Record, read_chain
 from app.data_plane.replay.register import ReplayRow, Replays
-from app.kernel.errors import InterlockError
+from app.kernel.errors import InterlockError, TransientError
 from app.kernel.facts import OrchestrationStarted
 from app.kernel.release import Policy
 
@@ -44,13 +44,18 @@ class Surroundings:
 
 
 def policy_in_force(releases: Releases, workflow: str) -> Policy | None:
-    """The policy of the release that takes the workflow's events now; None where nobody knows it."""
+    """The policy of the release that takes the workflow's events now; None when none does.
+
+    Raises TransientError when that release cannot be loaded here: then nobody here knows what is in force.
+    """
     routed = [one for one in releases.routes() if (one.workflow, one.channel) == (workflow, "stable")]
     try:
         return releases.get(routed[0].release).policy if routed else None
-    except InterlockError:
-        # Another version of Interlock published it: nobody knows here what it says.
-        return None
+    except InterlockError as error:
+        raise TransientError(
+            f"The policy that is in force for {workflow} cannot be read here; nothing was recorded.",
+            "Run this with the version of Interlock that published its release.",
+        ) from error
 
 
 def people_behind(record: Record, replays: Replays) -> tuple[Behind, ...]:
