@@ -39,7 +39,7 @@ class Provenance:
     """Of one argument, with all that is inside it.
 
     Args:
-        origins: of its values, sorted, each once; none of what says nothing (null, empty texts and lists).
+        origins: of its values, sorted, each once; none of what says nothing (null and empty lists).
         fields: the trusted fields that its values equal, as ``event.repository.full_name``.
         unproven: the addresses (URLs, e-mail addresses, account numbers) in it that no trusted source holds.
     """

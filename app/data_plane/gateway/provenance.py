@@ -7,7 +7,7 @@ as a person's request, is looked into: a value is of it when it stands there as 
 Numbers, days and times are compared by what they say and not by how a text writes them. A day that is told with a time
 that is not, or without its year, makes a moment of that day a choice.
 
-What proves nothing: null, empty texts and empty lists have no origin at all; a boolean that a model wrote is its
+What proves nothing: null and empty lists have no origin at all; a boolean or an empty text that a model wrote is its
 choice, whatever else is true; a text with invisible or bidirectional characters equals nothing. All is capped, and
 what lies beyond a cap is untrusted.
 """
@@ -82,12 +82,19 @@ class Sources:
                 self._asked |= words_of(text)
 
     def add_event(self, event: JsonObject, trusted: Collection[str]) -> None:
-        """Take in a normalised event; ``trusted`` are paths as ``event.issue.number``, each with all below it."""
+        """Take in a normalised event; ``trusted`` are paths as ``event.issue.number``, each with all below it.
+
+        A trusted field of several words is a request: what stands in it as whole words is of the event, too.
+        """
         roots = tuple(trusted)
-        self._take(
+        leaves = [
             (leaf, Origin.EVENT if _is_below(leaf.path.replace("[]", ""), roots) else Origin.EVENT_TEXT)
             for leaf in _ANYTHING.of(event, "event")
-        )
+        ]
+        self._take(leaves)
+        for leaf, origin in leaves:
+            if origin is Origin.EVENT and isinstance(leaf.value, str) and len(leaf.value.split()) > 1:
+                self.add_text(origin, leaf.path, leaf.value)
 
     def add_result(self, spec: ToolSpec, path: str, result: JsonValue) -> None:
         """Take in a tool's result: structured fields of a trusted tool are trusted, all else is text."""
@@ -239,7 +246,7 @@ class _Tracing:
             if leaf.beyond or next(self._left, None) is None:
                 self._origins.add(Origin.MODEL)
                 break
-            if leaf.value is not None and leaf.value != "":
+            if leaf.value is not None:
                 self._add(leaf)
         return Provenance(
             tuple(sorted(self._origins)) if len(self._origins) > 1 else tuple(self._origins),
@@ -261,7 +268,10 @@ class _Tracing:
         if isinstance(leaf.value, str) and leaf.value in self._literals:
             self._origins.add(Origin.TEMPLATE)
             return
-        if known or (self._words is not None and (leaf.choice or leaf.value in self._words)):
+        # A model that leaves a text empty has chosen to: it may mean nothing, and it may mean all.
+        if known or (
+            self._words is not None and (leaf.choice or leaf.value == "" or leaf.value in self._words)
+        ):
             self._origins.add(Origin.CHOICE)
         else:
             self._origins |= self._otherwise

@@ -65,7 +65,7 @@ def traced(release: Release, argument: str, value: JsonValue) -> Provenance:
         ("found", True, {Origin.LOOKUP}),
         ("missing", "whatever", {Origin.LOOKUP}),
         ("fixed", "as written", {Origin.TEMPLATE}),
-        ("fixed", "", set()),
+        ("fixed", "", {Origin.TEMPLATE}),
         ("unknown", "of no expression", {Origin.MODEL}),
     ],
 )

@@ -110,8 +110,10 @@ def test_a_member_that_no_schema_declares_is_a_value_too() -> None:
     assert origins(asked("share with ann"), {"eve": "ann"}, _with({"type": "object"})) == {"event", "model"}
 
 
-def test_nothing_has_no_origin_and_a_boolean_proves_nothing() -> None:
-    assert looked_up({"labels": {"a": True}}).trace({"a": [None, "", []]})["a"].origins == ()
+def test_nothing_has_no_origin_and_neither_a_boolean_nor_an_empty_text_proves_anything() -> None:
+    """A text that a model leaves empty is its choice: where it means all of them, it is the widest that there is."""
+    assert looked_up({"labels": {"a": True}}).trace({"a": [None, []]})["a"].origins == ()
+    assert origins(looked_up({"labels": {"a": True}}), "") == {"choice"}
     assert origins(looked_up({"labels": {"flag": True}}), True) == {"choice"}
 
 
@@ -219,3 +221,21 @@ def test_a_moment_is_told_by_one_place_with_all_that_it_says(value: str, trusted
     event = {"starts": "2024-05-15T10:00Z", "ends": "2024-06-01T22:00Z"}
     sources.add_event(event, ["event.starts", "event.ends"])
     assert sources.trace({"at": value})["at"].trusted is trusted
+
+
+def test_a_trusted_field_of_several_words_is_a_request() -> None:
+    """Who vouches for a text vouches for what it names; of a single word only the whole of it counts."""
+    event = {"task": {"text": "Tell ines@octo.test that it is done", "title": "Urgent: eve@evil.test"}}
+    sources = Sources()
+    sources.add_event(event, ["event.task.text"])
+    named, other = (
+        sources.trace({"to": "ines@octo.test"})["to"],
+        sources.trace({"to": "eve@evil.test"})["to"],
+    )
+    assert (named.origins, named.fields) == ((Origin.EVENT,), ("event.task.text",))
+    assert not other.trusted
+    assert "tell" in sources.asked
+    assert "urgent" not in sources.asked
+    single = Sources()
+    single.add_event({"name": "octo/shop"}, ["event.name"])
+    assert not single.trace({"name": "octo"})["name"].trusted
