@@ -20,10 +20,10 @@ from tests.calling_workflow import calling_release, record
 from tests.repairing import workshop
 
 
-def test_a_run_whose_call_is_settled_while_it_is_being_put_off_is_woken_at_once(database_url: str) -> None:
+def test_a_run_whose_call_is_settled_while_it_is_being_put_off_is_woken_at_once(fresh_database: str) -> None:
     """It was begun again while its call was on the way, as when its orchestration goes on after a dead letter."""
     release = calling_release([record("routine")])
-    with workshop(database_url, release) as at:
+    with workshop(fresh_database, release) as at:
         subject = at.accept("settled while it is put off")
         at.advancer.advance("advancer")
         at.run_agents()
@@ -44,9 +44,9 @@ def test_a_run_whose_call_is_settled_while_it_is_being_put_off_is_woken_at_once(
         assert set(at.targets.sent.values()) == {1}
 
 
-def test_a_run_that_is_put_off_when_its_orchestration_has_ended_is_not_left_open(database_url: str) -> None:
+def test_a_run_that_is_put_off_when_its_orchestration_has_ended_is_not_left_open(fresh_database: str) -> None:
     release = calling_release([record("routine")])
-    with workshop(database_url, release) as at:
+    with workshop(fresh_database, release) as at:
         subject = at.accept("ended while it is put off")
         at.advancer.advance("advancer")
         recording = at.recorder.record
@@ -68,10 +68,10 @@ def test_a_run_that_is_put_off_when_its_orchestration_has_ended_is_not_left_open
 
 
 def test_an_orchestration_that_ends_while_its_run_waits_leaves_no_step_and_can_go_on(
-    database_url: str,
+    fresh_database: str,
 ) -> None:
     release = calling_release([record("risky")])
-    with workshop(database_url, release) as at:
+    with workshop(fresh_database, release) as at:
         key = (subject := at.accept("ended while its run waits")).orchestration_id
         at.carry_on()
         gave_up = StepGaveUp(step_id="another", queue="agent_runs", code="lost_worker", attempts=5)
@@ -93,10 +93,10 @@ def test_an_orchestration_that_ends_while_its_run_waits_leaves_no_step_and_can_g
 
 
 def test_what_was_called_for_while_its_orchestration_gave_up_is_judged_when_it_goes_on(
-    database_url: str,
+    fresh_database: str,
 ) -> None:
     release = calling_release([record("routine")])
-    with workshop(database_url, release) as at:
+    with workshop(fresh_database, release) as at:
         subject = at.accept("called for in the end")
         at.advancer.advance("advancer")
         bodies = [canonical_bytes({"subject": "routine", "verdict": str(number)}) for number in range(2)]
