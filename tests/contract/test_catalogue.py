@@ -13,6 +13,7 @@ import pytest
 from app.adapters.memory.catalogue import MemoryCatalogue
 from app.adapters.postgresql.catalogue import PostgresqlCatalogue
 from app.adapters.postgresql.database import Database
+from app.adapters.postgresql.releases import PostgresqlReleases, ReleaseUnavailableError
 from app.control_plane.compile import compile_all
 from app.control_plane.documents import Documents, read_documents
 from app.control_plane.publishing import (
@@ -29,6 +30,7 @@ from app.control_plane.publishing import (
 from app.data_plane.tools import shipped_tools
 from app.kernel.errors import DefectError
 from app.kernel.release import Release
+from interlock.canonical import canonical_bytes
 
 SHIPPED = Path(__file__).parents[2] / "config"
 ALICE = Change("alice", "first release")
@@ -228,6 +230,20 @@ class TestInPostgresql:
         catalogue.publish(planned(catalogue, folder), "alice")
         with psycopg.connect(fresh_database) as connection, pytest.raises(psycopg.errors.IntegrityError):
             connection.execute(f"UPDATE {table} SET body = 'x'::bytea")
+
+    def test_a_worker_leaves_a_release_that_is_judged_by_rules_which_it_does_not_know(
+        self, database: Database, folder: Path, fresh_database: str
+    ) -> None:
+        """Its orchestrations wait for a worker that knows them: other rules would give other verdicts."""
+        published = planned(PostgresqlCatalogue(database), folder).releases[0]
+        newer = published.model_copy(update={"gateway": "gateway/9"})
+        with psycopg.connect(fresh_database) as connection:
+            connection.execute(
+                "INSERT INTO releases (digest, workflow, body, published_by) VALUES (%s, %s, %s, 'test')",
+                [newer.digest, newer.workflow, canonical_bytes(newer.model_dump(mode="json"))],
+            )
+        with pytest.raises(ReleaseUnavailableError, match="gateway/9"):
+            PostgresqlReleases(database, shipped_tools()).get(newer.digest)
 
     @pytest.mark.parametrize("role", ["interlock_worker", "interlock_api"])
     def test_workers_and_the_api_cannot_publish(self, folder: Path, fresh_database: str, role: str) -> None:

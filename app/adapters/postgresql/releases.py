@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from app.adapters.postgresql.database import Database
 from app.data_plane.ports import Subscription
 from app.kernel.errors import PermanentError
-from app.kernel.release import Release
+from app.kernel.release import GATEWAY, Release
 from app.kernel.tool_spec import ToolSpec
 
 
@@ -88,6 +88,11 @@ class PostgresqlReleases:
             raise ReleaseUnavailableError(
                 f"The stored release {digest[:12]} reads as {release.digest[:12]}.",
                 "Run a worker of the version that published it; if there is none, the row was changed.",
+            )
+        if release.gateway not in ("", GATEWAY):
+            raise ReleaseUnavailableError(
+                f"The release {digest[:12]} is judged by {release.gateway}, and this worker knows {GATEWAY}.",
+                "Run a worker of the version that published it.",
             )
         for name, wanted in release.tools.items():
             carried = self._tools.get(name)

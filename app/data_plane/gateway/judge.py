@@ -22,9 +22,6 @@ from app.data_plane.gateway.slices import Path, Read, Slice, Statement, slice_of
 from app.kernel.release import Policy
 from interlock.canonical import JsonObject, JsonValue, NotCanonicalError, canonical_bytes
 
-GATEWAY = "gateway/1"
-"""Name and version of these rules; a release is judged by the ones that it was compiled for."""
-
 _NOBODY = cedarpy.Entities.from_json_str("[]")
 _FAILED = re.compile(r"policy `([^`]{1,100})`")
 
