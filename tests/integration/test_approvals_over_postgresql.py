@@ -9,10 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
+import psycopg
 import pytest
 from rich.console import Console
 
-from app.adapters.postgresql.reading_approvals import ApprovalReading
+from app.adapters.postgresql.reading_approvals import WAITING, ApprovalReading
 from app.cli.approvals_view import print_story
 from app.data_plane.orchestration.approvals import (
     ApprovalExpiredError,
@@ -392,6 +393,20 @@ def test_what_waits_is_listed_by_its_end_and_no_other_tenants(make: Make) -> Non
     assert row.expires - row.since == timedelta(seconds=HOUR)
     assert ApprovalReading(place.database, ["other"]).soonest(9) == ()
     assert len(ApprovalReading(place.database, ["demo"]).soonest(1)) == 1
+
+
+def test_a_backlog_of_other_steps_is_not_read_for_the_list(make: Make, fresh_database: str) -> None:
+    """A million accepted events that wait for a worker keep nobody waiting who looks for what to approve."""
+    place, _ = make(DECIDED)
+    place.sql(
+        "INSERT INTO work_index (step_id, tenant_id, orchestration_id, queue, stage, subject, due_at, lease_seconds)"
+        " SELECT 'adv_' || n, 'demo', 'orc_' || n, 'orchestration', '', '', clock_timestamp(), 30"
+        " FROM generate_series(1, 20000) n"
+    )
+    place.sql("ANALYZE work_index")
+    with psycopg.connect(fresh_database) as connection:
+        plan = connection.execute(f"EXPLAIN {WAITING}", {"tenants": ["demo"], "limit": 20}).fetchall()
+    assert "work_index_waits_for_consent" in "".join(line for (line,) in plan)
 
 
 def test_consents_so_far_are_listed(make: Make) -> None:

@@ -11,8 +11,8 @@ from app.adapters.postgresql.histories import read_chains
 from app.data_plane.orchestration.approvals import awaiting
 
 # The steps that end a wait for consent are the open ones of their queue that have a subject, the action, and no stage.
-# For each tenant they are found in the order of the index of what is due, so that only the first few are read.
-_WAITING = """
+# They have an index of their own, in whose order they are found for each tenant: only the first few are read.
+WAITING = """
 SELECT w.subject, o.orchestration_id, o.tenant_id, o.workflow
 FROM unnest(%(tenants)s::text[]) AS tenants (tenant_id), LATERAL (
     SELECT w.subject, w.orchestration_id, w.due_at FROM work_index w
@@ -59,7 +59,7 @@ class ApprovalReading:
         if not self._tenants:
             return ()
         with self._database.transaction(self._tenants) as connection:
-            found = connection.execute(_WAITING, {"tenants": self._tenants, "limit": limit}).fetchall()
+            found = connection.execute(WAITING, {"tenants": self._tenants, "limit": limit}).fetchall()
             chains = read_chains(connection, sorted({row[1] for row in found}))
         waits = {key: awaiting(facts or ()) for key, facts in chains.items()}
         listed: list[ListedApproval] = []
