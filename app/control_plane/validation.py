@@ -130,18 +130,7 @@ def _check_outcome(rule: ScriptedRule, place: str, findings: Findings) -> None:
 
 def earlier_stages(template: WorkflowTemplate) -> dict[str, tuple[str, ...]]:
     """By stage: all that are settled before it starts, in the template's order. Cycles are no error."""
-    direct = {stage.name: stage.after for stage in template.stages}
-    found: dict[str, tuple[str, ...]] = {}
-    for name in direct:
-        seen: set[str] = set()
-        open_names = list(direct[name])
-        while open_names:
-            earlier = open_names.pop()
-            if earlier not in seen:
-                seen.add(earlier)
-                open_names.extend(direct.get(earlier, ()))
-        found[name] = tuple(other for other in direct if other in seen)
-    return found
+    return {stage.name: template.earlier(stage.name) for stage in template.stages}
 
 
 def variables_of(

@@ -164,6 +164,18 @@ class WorkflowTemplate(Frozen):
         """The stage of that name. Raises KeyError when there is none."""
         return self._stages[name]
 
+    def earlier(self, name: str) -> tuple[str, ...]:
+        """All stages that are settled before that one starts, in the template's order; cycles are no error here."""
+        direct = {stage.name: stage.after for stage in self.stages}
+        seen: set[str] = set()
+        left = list(direct[name])
+        while left:
+            before = left.pop()
+            if before not in seen:
+                seen.add(before)
+                left.extend(direct.get(before, ()))
+        return tuple(other for other in direct if other in seen)
+
     @cached_property
     def _stages(self) -> dict[str, Stage]:
         return {stage.name: stage for stage in self.stages}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal, Protocol
+from typing import Protocol
 
 from app.data_plane.agent_runs import calls
 from app.data_plane.agent_runs.moves import OUT_OF_BUDGET, GiveUp
@@ -18,8 +18,6 @@ from app.kernel.errors import InterlockError
 from app.kernel.facts import ToolAnswered, ToolCalled, ToolFailed
 from app.kernel.fault_points import FaultPoint
 from app.telemetry import tracing
-
-FateName = Literal["transient", "permanent", "defect"]
 
 
 class Readings(Protocol):
@@ -80,12 +78,13 @@ class ToolCaller:
             return True
         reserved = await self._purse.reserve(Asking(run.claim, run.state.release.template, run.stage, cost))
         if isinstance(reserved, Refusal):
-            run.chain.append(_failed(called, OUT_OF_BUDGET, "permanent", 0))
+            run.chain.append(calls.failed(called, OUT_OF_BUDGET))
             return False
-        # From here on it may cost, whatever becomes of this worker.
-        if not await self._purse.sending(reserved.reservation_id):
-            raise LeaseLostError(run.claim.step_id)
-        run.settlements.append(Settlement(reserved.reservation_id, cost))
+        if reserved.reservation_id:
+            # From here on it may cost, whatever becomes of this worker.
+            if not await self._purse.sending(reserved.reservation_id):
+                raise LeaseLostError(run.claim.step_id)
+            run.settlements.append(Settlement(reserved.reservation_id, cost))
         return True
 
     async def _call(self, run: Run, called: ToolCalled) -> ToolAnswered | ToolFailed:
@@ -95,7 +94,7 @@ class ToolCaller:
         milliseconds = int((loop.time() - started) * 1000)
         fact: ToolAnswered | ToolFailed
         if isinstance(result, InterlockError):
-            fact = _failed(called, result.code, result.fate.value, milliseconds)
+            fact = calls.failed(called, result.code, result.fate.value, milliseconds)
         else:
             fact = ToolAnswered(
                 position=called.position,
@@ -122,11 +121,5 @@ def _leave(run: Run) -> None:
     """Nothing is waited for any more: what was not handed over never will be."""
     known = run.state.calls or {}
     left = [called for called in calls.open_calls(run.chain) if called.action_id not in known]
-    run.chain += [_failed(called, TIMED_OUT, "transient", 0) for called in left]
+    run.chain += [calls.failed(called, TIMED_OUT, "transient") for called in left]
     run.effects.clear()
-
-
-def _failed(called: ToolCalled, code: str, fate: FateName, milliseconds: int) -> ToolFailed:
-    return ToolFailed(
-        position=called.position, call=called.call, code=code, fate=fate, duration_ms=milliseconds
-    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from app.data_plane.agent_runs.recordings import read_recording
 from app.data_plane.contents import Contents
@@ -34,7 +35,6 @@ from interlock.canonical import JsonValue, canonical_bytes, digest_bytes
 from interlock.identity import call_action_id
 
 LONGEST_TOOL_NAME = 100
-MOST_ARGUMENT_BYTES = 65_536
 TOO_MANY = "it calls {asked} tools, and {left} calls are left to this run"
 
 
@@ -150,6 +150,16 @@ def open_calls(facts: Iterable[AnyFact]) -> list[ToolCalled]:
         elif isinstance(fact, (ToolAnswered, ToolFailed)):
             found.pop((fact.position, fact.call), None)
     return list(found.values())
+
+
+FateName = Literal["transient", "permanent", "defect"]
+
+
+def failed(called: ToolCalled, code: str, fate: FateName = "permanent", milliseconds: int = 0) -> ToolFailed:
+    """That a call came to nothing, and why."""
+    return ToolFailed(
+        position=called.position, call=called.call, code=code, fate=fate, duration_ms=milliseconds
+    )
 
 
 def proposal_of(caller: Caller, fact: ToolCalled, spend: Spend) -> CallProposed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.data_plane.agent_runs.calls import failed
 from app.data_plane.contents import Contents
 from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.orchestration.state import OrchestrationState
@@ -27,20 +28,16 @@ def told(state: OrchestrationState, called: ToolCalled, contents: Contents) -> T
         # A probe or a person says that it was applied; what the target answered then, nobody has heard.
         receipt = b""
     else:
-        return _failed(called, _why(action))
+        return failed(called, _why(action))
     result = read_result(called.tool, receipt)
     if isinstance(result, InterlockError):
-        return _failed(called, RESULT_INVALID)
+        return failed(called, RESULT_INVALID)
     return ToolAnswered(
         position=called.position,
         call=called.call,
         result_digest=contents.add_bytes(canonical_bytes(result)),
         duration_ms=0,
     )
-
-
-def _failed(called: ToolCalled, code: str) -> ToolFailed:
-    return ToolFailed(position=called.position, call=called.call, code=code, fate="permanent", duration_ms=0)
 
 
 def _why(action: ActionState) -> str:

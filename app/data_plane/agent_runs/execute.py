@@ -270,7 +270,9 @@ def _needed(
     named = named_contents(tuple(fact for fact in facts if not isinstance(fact, ModelAsked)))
     for claim in claims:
         one = loaded.get(claim.orchestration_id)
-        for key in one.state.calls_of(claim.step_id) if one is not None else ():
-            action = one.state.actions_by_id.get(key) if one is not None else None
-            named |= {action.receipt_digest} if action is not None and action.receipt_digest else set()
-    return sorted(named)
+        if one is not None:
+            actions = one.state.actions_by_id
+            named |= {
+                actions[key].receipt_digest for key in one.state.calls_of(claim.step_id) if key in actions
+            }
+    return sorted(named - {""})

@@ -170,15 +170,8 @@ def _authorise_one(
 
 def outcomes_before(state: OrchestrationState, stage: str) -> dict[str, StageDecided]:
     """What the stages decided that this one comes after, directly or not: what its agents may have seen."""
-    found: dict[str, StageDecided] = {}
-    left = list(state.release.template.stage(stage).after)
-    while left:
-        name = left.pop()
-        decided = state.stages[name].decided
-        if decided is not None:
-            found[name] = decided
-        left += state.release.template.stage(name).after
-    return found
+    earlier = ((name, state.stages[name].decided) for name in state.release.template.earlier(stage))
+    return {name: decided for name, decided in earlier if decided is not None}
 
 
 def _decimals(state: OrchestrationState, tool: str) -> frozenset[str]:

@@ -137,17 +137,7 @@ def _requested_at(stage: str, facts: Sequence[Recorded]) -> str:
 
 
 def _earlier(release: Release, stage: str, stages: dict[str, StageTold]) -> dict[str, object]:
-    found: set[str] = set()
-    left = list(release.template.stage(stage).after)
-    while left:
-        name = left.pop()
-        found.add(name)
-        left += [before for before in release.template.stage(name).after if before not in found]
-    return {
-        one.name: redact_value(stages[one.name].outcome)
-        for one in release.template.stages
-        if one.name in found
-    }
+    return {name: redact_value(stages[name].outcome) for name in release.template.earlier(stage)}
 
 
 def _can_be_done(orchestration: str, stage: str) -> tuple[str, ...]:
