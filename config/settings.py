@@ -90,7 +90,19 @@ class Settings(BaseSettings):
     """A team's own modules of tools, separated by commas; every process imports them."""
     max_event_bytes: Annotated[int, Field(ge=1_000)] = 1_000_000
     """Bytes of one event, as it came over the wire."""
+    telemetry: bool = True
+    """Spans and metrics. Off: neither is made; logs stay."""
     trace_sample_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """The share of new traces that are recorded; a trace from outside keeps its own verdict."""
+    traces_per_second: Annotated[float, Field(gt=0)] = 20.0
+    """How many new traces one process records a second at most: under load a sample, else all of them."""
+    span_retention_hours: Annotated[float, Field(gt=0)] = 72.0
+    """How long spans are kept in PostgreSQL."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port = 8477
+    """Where the exporter of durable facts listens."""
+    worker_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Where a worker's or the API's own metrics are read; 0 is any free port, told in ``metrics/targets``."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
