@@ -69,15 +69,18 @@ class Scanner:
 
 
 def _forms(content: bytes, depth: int) -> Iterator[bytes]:
-    yield content
-    if depth == 0 or len(content) < WINDOW:
-        return
-    for other in (_without_nulls(content), _unescaped(content), _unquoted(content)):
-        if other != content:
-            yield from _forms(other, depth - 1)
-    for decoded in (_from_base64(content), _from_hex(content)):
-        if len(decoded) >= WINDOW:
-            yield from _forms(decoded, depth - 1)
+    """The text, and whatever comes out when its ways of writing are undone; nothing of it twice."""
+    waiting, known = [(content, depth)], {content}
+    while waiting:
+        form, left = waiting.pop()
+        yield form
+        if left == 0:
+            continue
+        written = (_without_nulls, _unescaped, _unquoted, _from_base64, _from_hex)
+        for other in (undo(form) for undo in written):
+            if len(other) >= WINDOW and other not in known:
+                known.add(other)
+                waiting.append((other, left - 1))
 
 
 def _without_nulls(content: bytes) -> bytes:
