@@ -333,6 +333,6 @@ def api_process() -> Services:
     """The services of the HTTP API's own process, with its telemetry."""
     services = api_services()
     telemetry = Telemetry(services.settings)
-    telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error", "uvicorn.access"))
+    telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error"))
     services.tracing = telemetry.start_spans("api", role="interlock_api")
     return services
