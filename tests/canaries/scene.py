@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import signal
 import uuid
 from collections import Counter
@@ -34,15 +35,15 @@ CONTENT_PLACES = (
     "nested value",
     "file name",
     "url in the data",
-    "subject",
     "tool argument",
     "tool result",
     "model output",
     "rejected answer",
 )
-"""Where free text is planted, too: all of it is a payload's content. (A subject is not: it is left to its shape.)"""
+"""Where free text is planted, too: all of it is a payload's content."""
 
 OTHER_PLACES = (
+    "subject",
     "nested key",
     "name of an argument",
     "exception",
@@ -67,6 +68,7 @@ OTHER_PLACES = (
 )
 
 SECONDS = 120.0
+_WORD = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass
@@ -173,9 +175,10 @@ def _post(one: Running, body: bytes, number: int, **more: str) -> httpx2.Respons
 def _send_what_is_refused(one: Running, played: Played) -> None:
     for number in range(len(KINDS)):
         text = planted("refused event", number, content=False).text
-        flat = "".join(letter if letter.isalnum() else "-" for letter in text)
-        refused = event(number).to_json() if hasattr(Envelope, "to_json") else json.loads(event(number).to_bytes())
-        body = {**refused, "id": f"refused-{number}", "type": f"dev.interlock.issue.{flat}"}
+        # What a type or a path cannot hold as it is would not keep the shape that tells a secret.
+        word = text if _WORD.fullmatch(text) else "nothing"
+        refused = json.loads(event(number).to_bytes())
+        body = {**refused, "id": f"refused-{number}", "type": f"dev.interlock.issue.{word}"}
         played.answers[_post(one, json.dumps(body).encode(), number).status_code] += 1
         wrong = {**refused, "id": f"wrong-{number}", "data": {"kind": "issue", "title": {text: text}}}
         played.answers[_post(one, json.dumps(wrong).encode(), number).status_code] += 1
@@ -184,7 +187,7 @@ def _send_what_is_refused(one: Running, played: Played) -> None:
         unknown = f"Bearer {text}".replace("\n", " ")
         played.answers[_post(one, b"{}", number, authorization=unknown).status_code] += 1
         played.answers[_webhook(one, number).status_code] += 1
-        httpx2.get(f"{one.api}/v1/nothing/{flat}", trust_env=False)
+        httpx2.get(f"{one.api}/v1/nothing/{word}", trust_env=False)
     assert not {500, 502} & set(played.answers), played.answers
     assert {202, 401, 422} & set(played.answers), played.answers
 
