@@ -12,6 +12,8 @@ from config import settings as _settings
 
 basic_auth = _who_is_let_in(os.environ, _settings.load().home)
 read_only = True
+# Workers send events without being asked, and deny the command that would ask them.
+enable_events = False
 purge_offline_workers = 60
 max_tasks = 10_000
 natural_time = False
