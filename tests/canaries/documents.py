@@ -18,7 +18,7 @@ trusted: [event.issue.number]
 stages:
   - name: read
     agents: [teller]
-    timeout_seconds: 20
+    timeout_seconds: 60
     proposal:
       type: object
       properties:
@@ -61,7 +61,7 @@ inputs: {title: event.issue.title, text: event.issue.body, author: event.issue.a
 tools: [{tool: notes.read}, {tool: notes.break}]
 providers: [model]
 provider_versions: {model: 1}
-timeout_seconds: 10
+timeout_seconds: 25
 """,
     "agents/teller/1/instructions.md": "Say what is to be done about this.\n",
     "providers/model/1/provider.yaml": """

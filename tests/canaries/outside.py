@@ -83,7 +83,7 @@ class Model(_Handler):
             why = planted("model output", number, content=True).text
             self.say(number, text=json.dumps({"level": level, "why": f"because {why}"}))
         if way == "hang":
-            self.server.released.wait(10)
+            self.server.released.wait(30)
 
     def say(self, number: int, text: str = "", calls: list[tuple[str, object]] | None = None) -> None:
         message: dict[str, object] = {"role": "assistant", "content": text or None}
@@ -92,7 +92,7 @@ class Model(_Handler):
                 {
                     "id": f"call_{number}_{place}",
                     "type": "function",
-                    "function": {"name": name.replace(".", "_"), "arguments": json.dumps(arguments)},
+                    "function": {"name": name.replace(".", "__"), "arguments": json.dumps(arguments)},
                 }
                 for place, (name, arguments) in enumerate(calls)
             ]

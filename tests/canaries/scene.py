@@ -99,9 +99,9 @@ def play(one: Running, events: int) -> Played:
     played = Played(events)
     with RedisWatch(one) as watch:
         _send_while_nobody_works(one, played, events)
+        _kill_while_they_work(one, played)
         _send_what_is_refused(one, played)
         _send_bad_messages(one)
-        _kill_while_they_work(one, played)
         _wait_for_people(one)
         _let_people_answer(one, played)
         _wait_for_the_end(one)

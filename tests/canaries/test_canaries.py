@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.canaries import sinks
+from tests.canaries.incidents import INCIDENTS, Incident, look, missing
 from tests.canaries.markers import FREE_TEXT
 from tests.canaries.scanner import Hit, Scanner
 from tests.canaries.scene import Played, all_markers, play
@@ -123,3 +124,13 @@ def test_the_same_scan_finds_them_when_nothing_is_redacted(plain: Scanned) -> No
     for place in LEAVING:
         share = sum(1 for where, _ in found if where == place) / 23
         assert share >= 0.9, (place, share)
+
+
+@pytest.mark.parametrize("incident", INCIDENTS, ids=lambda incident: incident.symptom)
+def test_an_incident_is_diagnosed_from_what_is_left(
+    redacted: tuple[Running, Scanned], incident: Incident
+) -> None:
+    """Redaction hides what is secret, and not what happened."""
+    one, _ = redacted
+    said = look(one, incident)
+    assert missing(incident, said) == [], said
