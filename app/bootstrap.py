@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ from app.adapters.postgresql.liveness import Liveness
 from app.adapters.postgresql.lookups import PostgresqlLookups, TenantReadings
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.adapters.postgresql.replays import PostgresqlReplays
+from app.adapters.postgresql.span_retention import SpanRetention
 from app.adapters.postgresql.store import PostgresqlStore
 from app.adapters.postgresql.tenants import (
     PublishedBudgets,
@@ -152,6 +154,7 @@ class Services:
         self.reporter = reporter_of(application)
         self.event_loop = EventLoop()
         self._made: dict[str, object] = {}
+        self._closing = ExitStack()
         self._lock = threading.RLock()
 
     @property
@@ -275,6 +278,16 @@ class Services:
         return self._once("reconciler", lambda: Reconciler(self.store, self.budgets, self.carrier))
 
     @property
+    def span_retention(self) -> SpanRetention:
+        """What removes old spans, in the queue ``maintenance``; under a role that reads nothing of them."""
+        return self._once("span_retention", self._make_span_retention)
+
+    def _make_span_retention(self) -> SpanRetention:
+        database = Database(self.settings.effective_database_url, "interlock_retention", size=1)
+        self._closing.callback(database.close)
+        return SpanRetention(database, self.settings.span_retention_hours)
+
+    @property
     def anchorer(self) -> Anchorer:
         """What writes the heads of chains outside the database, in the queue ``maintenance``."""
         return self._once(
@@ -289,6 +302,7 @@ class Services:
             self.breakers.close()
         self.watchdog.stop()
         self.liveness.stop()
+        self._closing.close()
         self.database.close()
         self.redis.close()
         self.tracing.shutdown()
