@@ -21,7 +21,7 @@ _PERSONAL: Final = (
     "(?:credit|debit)?card(?:number|no)|creditcard|phone(?:number)?|mobile(?:number)?|telephone(?:number)?|otp|totp"
 )
 """A number under one of these is one, too."""
-_SECRET: Final = (
+_CONFIDENTIAL: Final = (
     "secret|token|apikey|authorization|cookie|credential|auth|bearer|xapp|xsignature|hubsignature(?:256)?|"
     "(?:access|account|shared|sharedaccess|private|signing|encryption|master|auth|secret|service|client|storage|"
     "subscription|function|host|admin|deploy|session|webhook|secretaccess|license|application|app|ingest|integration|"
@@ -30,7 +30,7 @@ _SECRET: Final = (
     "(?:webhook|hook)url|sastoken|userpass|privkey|recoverycodes?|seedphrase|mnemonic"
 )
 _NAME: Final = re.compile(
-    f"(?:.*)(?:(?P<personal>{_PERSONAL})|(?P<secret>{_SECRET}))s?(?:value|text|string|base|hash|base64|b64|raw)?[0-9]{{0,2}}"
+    f"(?:.*)(?:(?P<personal>{_PERSONAL})|(?P<secret>{_CONFIDENTIAL}))s?(?:value|text|string|base|hash|base64|b64|raw)?[0-9]{{0,2}}"
 )
 _PLAIN_NAMES: Final = re.compile(
     r".*(?:publickey|author|session|oauth|(?:next|page|prev|previous|continuation|sync)(?:page)?token|prompttokens?|"
@@ -82,6 +82,7 @@ def looks_drawn(text: str) -> bool:
     return entropy >= 3.7
 
 
+_LONGEST_PLAIN: Final = 256
 _NOT_SECRET: Final = re.compile(
     r"(?i:none|null|nil|true|false|undefined|nan|str|string|bytes|int|integer|bool|boolean|number|object|any|optional|"
     r"text|type|required|missing|expired|invalid|unset|empty|wrong|unknown|absent|present|changed|rotated|self|this|"
@@ -95,8 +96,8 @@ _CODE: Final = re.compile(r"[A-Za-z_]+(?:(?:\.|->|::)[A-Za-z_]+)+")
 
 
 def is_plain(value: str) -> bool:
-    """Whether a value that stands under a secret's name says itself that it is none."""
-    return _NOT_SECRET.fullmatch(value) is not None
+    """Whether a value that stands under a secret's name says itself that it is none; a long one does not."""
+    return len(value) <= _LONGEST_PLAIN and _NOT_SECRET.fullmatch(value) is not None
 
 
 _TEXT_NAMES: Final = (
@@ -133,6 +134,8 @@ _OF_SECRETS: Final = re.compile(r"token|secret|key|passw|credential|auth|session
 
 def _is_code(found: Found, text: str, value: str) -> bool:
     """Whether what stands behind a name without quotes is an expression, a word of prose or a count."""
+    if len(value) > _LONGEST_PLAIN:
+        return False
     name, between = found["name"], found["between"]
     if _COUNT.fullmatch(value) is not None:
         return name.startswith(("token", "api")) or name.endswith("s")
@@ -176,12 +179,11 @@ def _header(found: Found, text: str) -> Span | None:
     """A header's value goes whole, unless it is a sentence about the header."""
     start, end = found.span("value")
     value = text[start:end].rstrip()
+    if is_plain(value) or _CALL.match(value) or value.startswith("str |"):
+        return None
     has_scheme = found["name"].rstrip()[-1:].isalpha()
-    if (
-        is_plain(value)
-        or _CALL.match(value)
-        or (not has_scheme and " " in value and not any(c.isdigit() or c in "=+/_" for c in value))
-    ):
+    is_sentence = " " in value and not any(character.isdigit() or character in "=+/_" for character in value)
+    if is_sentence and not has_scheme and len(value) <= _LONGEST_PLAIN:
         return None
     return start, start + len(value)
 
@@ -263,6 +265,7 @@ NAMES: Final = (
             r"(?:key|sig|signature|code|auth|salt|license|otp|state|session|sid)(?<![a-z]key)"
             rf"{_SEPARATOR}[bru]?{_QUOTE}?(?P<value>[a-z0-9+/_=%.~-]{{20,}})",
             _weakly,
+            leap=True,
         ),
     ),
 )

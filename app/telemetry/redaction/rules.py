@@ -64,10 +64,11 @@ def scan(pattern: str, judge: Judge = whole, *, needs: str = "") -> Find:
     return find
 
 
-def near(words: str, pattern: str, judge: Judge = whole) -> Find:
+def near(words: str, pattern: str, judge: Judge = whole, *, leap: bool = False) -> Find:
     """Try a pattern of small letters where one of some words begins.
 
-    A pattern that begins with alternatives costs fifty times as much for each character of the text.
+    A pattern that begins with alternatives costs fifty times as much for each character of the text. With ``leap``,
+    nothing is sought in what was found to be no secret.
     """
     compiled = re.compile(pattern)
     begins = tuple(words.split())
@@ -78,8 +79,9 @@ def near(words: str, pattern: str, judge: Judge = whole) -> Find:
             if at >= done and (found := compiled.match(small, at)) is not None:
                 span = judge(found, text)
                 if span is not None:
-                    done = found.end()
                     yield span
+                if span is not None or leap:
+                    done = found.end()
 
     return find
 
