@@ -29,8 +29,9 @@ local-model: $(LOCAL_MODEL)
 demo: $(READY) $(if $(filter local,$(PROVIDER)),$(LOCAL_MODEL))
 	@$(BIN)/python -m app demo $(if $(PROVIDER),--provider "$(PROVIDER)") $(if $(EVENTS),--events "$(EVENTS)") $(ARGS)
 
+# Two processes, a file of tests in one of them each: half of the time is waiting.
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -101,13 +101,17 @@ class Telemetry:
             adopt=adopt,
         )
 
-    def start_spans(self, service: str) -> Tracing:
-        """Write spans to the run folder, and to a collector when there is one."""
+    def start_spans(self, service: str, *, role: Role = "interlock_worker") -> Tracing:
+        """Write spans to the database, and to a collector when there is one; none where telemetry is off."""
+        if not self._settings.telemetry:
+            return Tracing(None)
         return exporters.configure(
             TracingOptions(
                 service=service,
-                home=self._settings.home,
+                database_url=self._settings.effective_database_url,
+                role=role,
                 ratio=self._settings.trace_sample_ratio,
+                traces_per_second=self._settings.traces_per_second,
                 otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
             )
         )
@@ -329,6 +333,6 @@ def api_process() -> Services:
     """The services of the HTTP API's own process, with its telemetry."""
     services = api_services()
     telemetry = Telemetry(services.settings)
-    telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error", "uvicorn.access"))
-    services.tracing = telemetry.start_spans("api")
+    telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error"))
+    services.tracing = telemetry.start_spans("api", role="interlock_api")
     return services

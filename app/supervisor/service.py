@@ -266,13 +266,7 @@ def wipe(folder: RunFolder) -> None:
     lock.acquire()
     try:
         _end_what_has_no_owner(folder)
-        for part in (
-            folder.postgres,
-            folder.redis,
-            folder.logs,
-            folder.home / "secrets",
-            folder.home / "spans",
-        ):
+        for part in (folder.postgres, folder.redis, folder.logs, folder.home / "secrets"):
             if part.exists():
                 shutil.rmtree(part)
     finally:

@@ -30,6 +30,11 @@ class _Installed:
             unit="{hop}",
             description="Questions that went on from one provider to the next, or to the fallback.",
         )
+        self.spans_dropped = meter.create_counter(
+            naming.METRIC_SPANS_DROPPED,
+            unit="{span}",
+            description="Spans that no store took: it was away, or too many came at once.",
+        )
 
 
 _installed = _Installed(NoOpMeter("interlock"))
@@ -54,3 +59,8 @@ def breaker_refused(provider: str, model: str, reason: str) -> None:
 def hop(left: str, to: str, reason: str) -> None:
     """A question left the provider ``left`` for ``to`` (another provider, or ``fallback``) because of ``reason``."""
     _installed.hops.add(1, {naming.LEFT: left, naming.TO: to, naming.REASON: reason})
+
+
+def spans_dropped(count: int) -> None:
+    """So many spans were lost: their store was away, or their queue was full."""
+    _installed.spans_dropped.add(count)
