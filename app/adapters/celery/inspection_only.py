@@ -10,7 +10,6 @@ from __future__ import annotations
 from celery import signals
 from celery.worker.control import Panel
 
-
 _HARMLESS = frozenset({"heartbeat"})
 """A worker says that it is there; whoever begins to watch asks for it."""
 
