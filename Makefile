@@ -6,7 +6,7 @@ READY := .venv/.ready
 LOCAL_MODEL := .venv/.local-model
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: demo test lint bench faults rolling-deploys races up down clean requirements compose local-model
+.PHONY: demo test lint bench faults rolling-deploys races screenshots up down clean requirements compose local-model
 .DEFAULT_GOAL := test
 
 $(READY): requirements-dev.txt pyproject.toml
@@ -55,6 +55,10 @@ rolling-deploys: $(READY)
 ROUNDS ?= 6
 races: $(READY)
 	RACE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/acceptance/test_approval_races.py -s $(ARGS)
+
+# Flower's pages as pictures, after a batch of 64 events; needs Chromium.
+screenshots: $(READY)
+	$(BIN)/python -m tests.acceptance.flower_service $(or $(TO),.interlock/screenshots)
 
 up: $(READY)
 	@$(BIN)/python -m app up $(ARGS)
