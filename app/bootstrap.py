@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import redis
 from celery import Celery
@@ -66,7 +67,13 @@ from app.telemetry.logs import configure_logs
 from config import settings as configuration
 from config.settings import Settings
 
+if TYPE_CHECKING:
+    from app.adapters.prometheus.durable import DurableFacts
+
 T = TypeVar("T")
+
+SCRAPE_SECONDS = 5.0
+"""How long one statement of the exporter may take."""
 
 TASK_MODULES = tuple(f"tasks.{queue.value}" for queue in Queue)
 
@@ -317,6 +324,35 @@ def doorbells(settings: Settings | None = None) -> CeleryCarrier:
     settings = settings or configuration.load()
     client = connect(settings.effective_redis_url)
     return CeleryCarrier(celery_application(settings), client, runs_per_message=settings.runs_per_message)
+
+
+@contextmanager
+def durable_facts(settings: Settings) -> Iterator[DurableFacts]:
+    """What the exporter tells of durable facts, under a role that sees no content."""
+    # Here, because no other process needs them.
+    from app.adapters.postgresql.breaker_history import PostgresqlBreakerHistory
+    from app.adapters.postgresql.fact_counts import FactCounts
+    from app.adapters.postgresql.standing import PostgresqlStanding
+    from app.adapters.prometheus.durable import DurableFacts, Sources
+    from app.adapters.redis.standing import RedisReading
+
+    database = Database(
+        settings.effective_database_url, "interlock_metrics", size=1, statement_timeout_seconds=SCRAPE_SECONDS
+    )
+    client = connect(settings.effective_redis_url, most_connections=2)
+    try:
+        yield DurableFacts(
+            Sources(
+                FactCounts(database),
+                PostgresqlBreakerHistory(database),
+                PostgresqlStanding(database),
+                RedisReading(client),
+                settings.anchors,
+            )
+        )
+    finally:
+        client.close()
+        database.close()
 
 
 def api_services() -> Services:

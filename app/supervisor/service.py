@@ -272,6 +272,7 @@ def wipe(folder: RunFolder) -> None:
             folder.logs,
             folder.home / "secrets",
             folder.home / "spans",
+            folder.home / "metrics",
         ):
             if part.exists():
                 shutil.rmtree(part)
