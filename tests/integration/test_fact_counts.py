@@ -287,7 +287,9 @@ def test_whoever_counts_sees_no_content(fresh_database: str, table: str) -> None
         connection.execute(f"SELECT * FROM {table}")
 
 
-@pytest.mark.parametrize("table", ["journal", "orchestrations", "work_index", "dead_letters", "breaker_changes"])
+@pytest.mark.parametrize(
+    "table", ["journal", "orchestrations", "work_index", "dead_letters", "breaker_changes"]
+)
 def test_whoever_counts_writes_nothing_but_the_counts(fresh_database: str, table: str) -> None:
     with (
         psycopg.connect(fresh_database, options="-c role=interlock_metrics") as connection,
