@@ -7,35 +7,35 @@ counters stay.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
-from app.telemetry.redaction.rules import REDACTED, Found, Rule
+from app.telemetry.redaction.rules import Found, Group, Rule, Span, behind, near, scan
+from app.telemetry.redaction.screen import Screen
 
-_NO_MAIL: Final = frozenset(
-    "png jpg jpeg gif svg webp ico css js mjs ts tsx jsx py json yaml yml toml md txt html map lock tgz gz zip whl "
-    "service timer socket target local localdomain internal".split()
+_NO_MAIL: Final = re.compile(
+    "png|jpe?g|gif|svg|webp|ico|css|m?js|tsx?|jsx|py|json|ya?ml|toml|md|txt|html|map|lock|t?gz|zip|whl|"
+    "service|timer|socket|target|local|localdomain|internal"
 )
 """Endings of files and of hosts inside a network: ``icon@2x.png``, a Celery node's name."""
 
-_IBAN_LENGTHS: Final = {
-    name: int(length)
-    for name, length in (
-        pair.split(":")
-        for pair in (
-            "AD:24 AE:23 AL:28 AT:20 AZ:28 BA:20 BE:16 BG:22 BH:22 BR:29 BY:28 CH:21 CR:22 CY:28 CZ:24 DE:22 DK:18 "
-            "DO:28 EE:20 EG:29 ES:24 FI:18 FO:18 FR:27 GB:22 GE:22 GI:23 GL:18 GR:27 GT:28 HR:21 HU:28 IE:22 IL:23 "
-            "IQ:23 IS:26 IT:27 JO:30 KW:30 KZ:20 LB:28 LC:32 LI:21 LT:20 LU:20 LV:21 LY:25 MC:27 MD:24 ME:22 MK:19 "
-            "MR:27 MT:31 MU:30 NL:18 NO:15 PK:24 PL:28 PS:29 PT:25 QA:29 RO:24 RS:22 SA:24 SC:31 SE:24 SI:19 SK:24 "
-            "SM:27 ST:25 SV:28 TL:23 TN:24 TR:26 UA:29 VA:22 VG:24 XK:20"
-        ).split()
-    )
-}
-_ISSUER: Final = re.compile(r"4|5[1-5]|2[2-7]|3[4-9]|6")
+_IBANS: Final = (
+    "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 "
+    "FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 "
+    "LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SE24 "
+    "SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20"
+)
+_IBAN_LENGTHS: Final = {entry[:2]: int(entry[2:]) for entry in _IBANS.split()}
+_CARD: Final = re.compile(
+    r"4[0-9]{15}|5[1-5][0-9]{14}|2[2-7][0-9]{14}|3[47][0-9]{13}|3(?:0[0-5]|[68][0-9])[0-9]{11}|"
+    r"6(?:011|4[4-9][0-9]|5[0-9]{2})[0-9]{12}|62[0-9]{14,17}|35(?:2[89]|[3-8][0-9])[0-9]{12}"
+)
+"""By issuer: Visa, Mastercard (two ranges), American Express, Diners, Discover, UnionPay, JCB."""
 
 
 def is_card(digits: str) -> bool:
-    """Whether digits are a payment card's number: an issuer's first digits, 13 to 19 long, Luhn."""
-    if not 13 <= len(digits) <= 19 or _ISSUER.match(digits) is None:
+    """Whether digits are a payment card's number: an issuer's first digits, its length, Luhn."""
+    if _CARD.fullmatch(digits) is None:
         return False
     odd = sum(map(int, digits[-1::-2]))
     even = sum(sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
@@ -53,110 +53,115 @@ def _digits(text: str) -> str:
     return "".join(character for character in text if "0" <= character <= "9")
 
 
-def _card(found: Found) -> str:
-    return REDACTED if is_card(_digits(found[0])) else found[0]
+def _card(found: Found, _text: str) -> Span | None:
+    return found.span() if is_card(_digits(found[0])) else None
 
 
-def _iban(found: Found) -> str:
-    """The longest beginning that is one: a word may follow it."""
-    text = found[0]
-    length = _IBAN_LENGTHS.get(text[:2].upper(), 0)
-    kept, end = 0, 0
-    for end, character in enumerate(text, 1):
-        kept += character not in " -"
-        if kept == length:
+def _iban(found: Found, text: str) -> Span | None:
+    """The beginning that is as long as its country's are: a word may follow it."""
+    length = _IBAN_LENGTHS.get(found[0][:2], 0)
+    start = end = found.start()
+    kept = ""
+    for end in range(start + 1, found.end() + 1):
+        if text[end - 1] not in " -":
+            kept += text[end - 1]
+        if len(kept) == length:
             break
-    told = text[:end].replace(" ", "").replace("-", "").upper()
-    follows = text[end : end + 1]
-    return f"{REDACTED}{text[end:]}" if is_iban(told) and not follows.isalnum() else text
+    return (start, end) if is_iban(kept) and not text[end : end + 1].isalnum() else None
 
 
-def _mail(found: Found) -> str:
-    return found[0] if found["last"].lower() in _NO_MAIL else REDACTED
+def _mail(found: Found, _text: str) -> Span | None:
+    return None if _NO_MAIL.fullmatch(found["last"].lower()) else found.span()
 
 
-def _phone(found: Found) -> str:
-    return REDACTED if 8 <= len(_digits(found[0])) <= 15 else found[0]
+_DOMAIN: Final = re.compile(r"@(?:[\w-]{1,63}\.){1,8}(?P<last>[A-Za-z]{2,24})(?![\w-])(?!:[\w~/])")
 
 
-def _called(found: Found) -> str:
-    return f"{found[1]}{REDACTED}" if 7 <= len(_digits(found[2])) <= 15 else found[0]
+def _mails(text: str, _small: str) -> Iterator[Span]:
+    """From each @ to both sides: few texts have one, and none has many."""
+    at, done = text.find("@"), 0
+    while at >= 0:
+        domain = _DOMAIN.match(text, at)
+        if domain is not None and _NO_MAIL.fullmatch(domain["last"].lower()) is None:
+            begin = at
+            while begin > max(done, at - 255) and (text[begin - 1].isalnum() or text[begin - 1] in "._%+-"):
+                begin -= 1
+            if any(character.isalnum() for character in text[begin:at]):
+                done = domain.end()
+                yield begin, done
+        at = text.find("@", at + 1)
 
 
-_NOT_IN_RUN: Final = r"(?<![0-9A-Za-z.+])(?<![0-9A-Za-z][-])"
+def _phone(found: Found, _text: str) -> Span | None:
+    return found.span() if 8 <= len(_digits(found[0])) <= 15 else None
 
-PERSONAL: Final = (
-    Rule(
-        "e-mail",
-        ("@",),
-        re.compile(
-            r"(?<![\w.%+-])[\w.%+-]{1,255}@(?:[\w-]{1,63}\.){1,8}(?P<last>[A-Za-z]{2,24})(?![\w-])(?!:[\w~/])"
-        ),
-        _mail,
-        r"@[^ @]+\.[A-Za-z]",
-    ),
+
+def _called(found: Found, text: str) -> Span | None:
+    return behind(found, text) if 7 <= len(_digits(found[2])) <= 15 else None
+
+
+MAIL: Final = (
+    Rule("e-mail", r"@[^ @]+\.[A-Za-z]", _mails),
     Rule(
         "e-mail in a url",
-        ("%40",),
-        re.compile(
-            r"(?<![A-Za-z0-9._+-])[A-Za-z0-9._+-]{1,255}%40(?:[A-Za-z0-9-]{1,63}\.){1,8}(?P<last>[A-Za-z]{2,24})(?![\w-])"
-        ),
-        _mail,
         r"%40[A-Za-z0-9-]+\.",
+        scan(
+            r"(?<![A-Za-z0-9._+-])[A-Za-z0-9._+-]{1,255}%40(?:[A-Za-z0-9-]{1,63}\.){1,8}(?P<last>[A-Za-z]{2,24})"
+            r"(?![\w-])",
+            _mail,
+            needs="%40",
+        ),
     ),
+)
+NUMBERS: Final = (
     Rule(
         "payment card",
-        (),
-        re.compile(
-            r"(?<![0-9A-Za-z.+])(?:[2-6][0-9]{12,18}|[2-6][0-9]{3}(?P<s>[ -])(?:[0-9]{4}(?P=s)[0-9]{4}(?P=s)[0-9]{1,7}"
-            r"|[0-9]{6}(?P=s)[0-9]{4,5}))(?![0-9A-Za-z]|[.-][0-9])"
+        r"(?:^|[^0-9A-Za-z.+])[2-6](?:[0-9]{13}|[0-9]{3}[ -][0-9]{4,6}[ -][0-9]{4})",
+        scan(
+            r"(?<![0-9A-Za-z.+])(?:[2-6][0-9]{13,18}|[2-6][0-9]{3}(?P<s>[ -])(?:[0-9]{4}(?P=s)[0-9]{4}(?P=s)[0-9]{1,7}"
+            r"|[0-9]{6}(?P=s)[0-9]{4,5}))(?![0-9A-Za-z]|[.-][0-9])",
+            _card,
         ),
-        _card,
-        r"(?:^|[^0-9A-Za-z.+])[2-6](?:[0-9]{12}|[0-9]{3}[ -][0-9]{4,6}[ -][0-9]{4})",
     ),
     Rule(
         "iban",
-        (),
-        re.compile(r"(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?"),
-        _iban,
         r"(?:^|[^0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2}",
+        scan(r"(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?", _iban),
     ),
     Rule(
         "telephone, international",
-        ("+",),
-        re.compile(
-            r"(?<![0-9A-Za-z+])\+[1-9][0-9]{0,2}(?:[ .-]?\(0?[0-9]{1,4}\))?(?:[ .-]?[0-9]{2,5}){1,6}(?![0-9A-Za-z:]|[.-][0-9])"
-        ),
-        _phone,
         r"\+[1-9][0-9 .()-]{7}",
+        scan(
+            r"\+(?<![0-9A-Za-z+]\+)[1-9][0-9]{0,2}(?:[ .-]?\(0?[0-9]{1,4}\))?(?:[ .-]?[0-9]{1,5}){1,6}"
+            r"(?![0-9A-Za-z:]|[.-][0-9])",
+            _phone,
+        ),
     ),
     Rule(
         "telephone, north american",
-        (),
-        re.compile(
+        r"[2-9][0-9]{2}(?:\) ?|[.-])[2-9][0-9]{2}[ .-][0-9]{4}",
+        scan(
             r"(?<![0-9A-Za-z.+-])(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}(?P<s>[.-]))[2-9][0-9]{2}"
             r"(?(s)(?P=s)|[ .-])[0-9]{4}(?![0-9A-Za-z]|[.-][0-9])"
         ),
-        lambda _found: REDACTED,
-        r"[2-9][0-9]{2}(?:\) ?|[.-])[2-9][0-9]{2}[ .-][0-9]{4}",
     ),
     Rule(
         "telephone, by its name",
-        ("phone", "mobile", "tel", "fax", "cell", "whatsapp", "sms"),
-        re.compile(
-            r"((?<![A-Za-z])(?:[A-Za-z]{0,10}[_-]?phone(?:[_-]?(?:number|no))?|mobile(?:[_-]?(?:number|no))?|tel|telephone|"
-            r"fax|cell|whatsapp|sms)[.\"'\\]{0,3}\s{0,3}(?:is\s|at\s|to\s|no\.?\s)?[:=]?\s{0,3}[\\\"']{0,2}(?:tel:)?)"
-            r"(\+?\(?[0-9][0-9 ()./-]{5,22}[0-9])(?![0-9A-Za-z])",
-            re.IGNORECASE,
-        ),
-        _called,
         r"(?i:phone|mobile|tel|fax|cell|whatsapp|sms)[^0-9\n]{0,16}[0-9][0-9 ()./-]{6}",
+        near(
+            "phone mobile tel fax cell whatsapp sms",
+            r"((?:phone|mobile|tel|fax|cell|whatsapp|sms)(?:[_-]?(?:number|no))?[.\"'\\]{0,3}\s{0,3}(?:is\s|at\s|to\s|no\.?\s)?"
+            r"[:=]?\s{0,3}[\\\"']{0,2}(?:tel:)?)(\+?\(?[0-9][0-9 ()./-]{5,22}[0-9])(?![0-9a-z])",
+            _called,
+        ),
     ),
     Rule(
         "social security",
-        (),
-        re.compile(r"(?<![0-9A-Za-z.+-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![0-9A-Za-z]|[.-][0-9])"),
-        lambda _found: REDACTED,
         r"(?:^|[^0-9A-Za-z.+-])[0-8][0-9]{2}-[0-9]{2}-[0-9]{4}",
+        scan(
+            r"(?<![0-9A-Za-z.+-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![0-9A-Za-z]|[.-][0-9])"
+        ),
     ),
 )
+
+GROUPS: Final = tuple(Group(Screen((), [rule.hint for rule in rules]), rules) for rules in (MAIL, NUMBERS))

@@ -19,7 +19,8 @@ class Screen:
     """Whether a hint is found in a text: one of ``runs`` where a run begins, or one of ``anywhere``."""
 
     def __init__(self, runs: Iterable[str], anywhere: Iterable[str]) -> None:
-        pattern = "|".join((f"{_BEFORE}(?:{'|'.join(runs)})", *anywhere))
+        begun = "|".join(runs)
+        pattern = "|".join((*((f"{_BEFORE}(?:{begun})",) if begun else ()), *anywhere))
         self._found = SchemaValidator(core_schema.str_schema(pattern=pattern)).isinstance_python
 
     def suspects(self, text: str) -> bool:
