@@ -31,6 +31,7 @@ from app.adapters.postgresql.budgets import PostgresqlBudgets
 from app.adapters.postgresql.database import Database, Role
 from app.adapters.postgresql.liveness import Liveness
 from app.adapters.postgresql.lookups import PostgresqlLookups, TenantReadings
+from app.adapters.postgresql.redaction_patterns import PatternRefresh
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.adapters.postgresql.replays import PostgresqlReplays
 from app.adapters.postgresql.span_retention import SpanRetention
@@ -67,7 +68,8 @@ from app.data_plane.replay.execute import Replayer
 from app.data_plane.replay.request import ReplayDesk
 from app.data_plane.tools import load_tools
 from app.kernel.clock import SystemClock
-from app.telemetry.logs import configure_logs
+from app.telemetry.logs import configure_logs, get_logger
+from app.telemetry.redaction import switch_off
 from config import settings as configuration
 from config.settings import Settings
 
@@ -101,6 +103,16 @@ def _beats(settings: Settings) -> dict[str, float]:
     return {**beats, "anchor": settings.anchor_seconds} if settings.anchoring else beats
 
 
+def obey_unsafe_settings(settings: Settings) -> None:
+    """Redact nothing where that was asked for, and say so, loudly: what follows may hold any secret."""
+    if settings.unsafe_no_redaction:
+        switch_off()
+        get_logger(__name__).warning(
+            "REDACTION IS OFF: whatever this process writes may hold secrets and personal data",
+            setting="INTERLOCK_UNSAFE_NO_REDACTION",
+        )
+
+
 class Telemetry:
     """How this installation's processes log, and where their spans go."""
 
@@ -115,6 +127,7 @@ class Telemetry:
             service=service,
             adopt=adopt,
         )
+        obey_unsafe_settings(self._settings)
 
     def start_spans(self, service: str, *, role: Role = "interlock_worker") -> Tracing:
         """Write spans to the database, and to a collector when there is one; none where telemetry is off."""
@@ -186,6 +199,7 @@ class Services:
         self.secrets = ReferencedSecrets(os.environ, settings.home)
         self.tenant_documents = TenantDocuments(self.database)
         self.tenants = TenantCredentials(self.tenant_documents, self.secrets)
+        self.redaction_patterns = PatternRefresh(self.tenant_documents)
         self.ingestion = IngestionService(self.store, self.releases, self.carrier, self.front_lock)
         self.reporter = reporter_of(application)
         self.event_loop = EventLoop()
@@ -333,6 +347,7 @@ class Services:
 
     def close(self) -> None:
         """Give back connections and threads."""
+        self.redaction_patterns.stop()
         self.event_loop.close()
         if "breakers" in self._made:
             self.breakers.close()
@@ -365,7 +380,9 @@ def worker_services() -> Services:
 @lru_cache(maxsize=1)
 def _worker_services() -> Services:
     settings = configuration.load()
-    return Services(settings, celery_application(settings), "interlock_worker")
+    services = Services(settings, celery_application(settings), "interlock_worker")
+    services.redaction_patterns.start()
+    return services
 
 
 def doorbells(settings: Settings | None = None) -> CeleryCarrier:
@@ -415,6 +432,7 @@ def api_process() -> Services:
     services = api_services()
     telemetry = Telemetry(services.settings)
     telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error"))
+    services.redaction_patterns.start()
     services.tracing = telemetry.start_spans("api", role="interlock_api")
     services.node_metrics = telemetry.start_metrics("api")
     if services.node_metrics is not None:

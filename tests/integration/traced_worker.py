@@ -1,7 +1,6 @@
 """A Celery application whose one task is a span, with the telemetry that the service's own workers have.
 
-Run as ``celery -A tests.integration.traced_worker worker``. Once there is a file ``at_the_end_only`` in the run folder,
-a process that begins writes its spans at its end and not before.
+Run as ``celery -A tests.integration.traced_worker worker``. Its processes write their spans at their end alone.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from app.telemetry.tracing import Keys
 from config import settings
 
 _CHOSEN = settings.load()
-AT_THE_END_ONLY = _CHOSEN.home / "at_the_end_only"
 
 
 class _Telemetry:
@@ -25,8 +23,7 @@ class _Telemetry:
         """Celery's own."""
 
     def start_spans(self, service: str) -> Tracing:
-        seconds = 3_600.0 if AT_THE_END_ONLY.exists() else 0.1
-        return configure(TracingOptions(service, _CHOSEN.effective_database_url, export_seconds=seconds))
+        return configure(TracingOptions(service, _CHOSEN.effective_database_url, export_seconds=3_600.0))
 
 
 ProcessTelemetry(_Telemetry()).connect()

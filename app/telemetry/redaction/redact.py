@@ -59,7 +59,7 @@ def _applied(text: str) -> str:
             told = _without(text, rule.find(text, small))
             if told is not text:
                 text, small = told, _small(told)
-    return tenant_patterns.applied(text)
+    return tenant_patterns.applied(text, small)
 
 
 def _without(text: str, spans: Iterable[Span]) -> str:
