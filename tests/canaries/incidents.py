@@ -29,9 +29,9 @@ class Incident:
 INCIDENTS = (
     Incident(
         "the provider says that our key is wrong",
-        '"code":"provider_unauthorized"',
+        '"code":"provider_credentials"',
         ("runs", "explain", "ID"),
-        (r"model gave no answer: provider_unauthorized", r"providers model/1 \(openai_compatible, canary-1\)"),
+        (r"model gave no answer: provider_credentials", r"providers model/1 \(openai_compatible, canary-1\)"),
     ),
     Incident(
         "a target refuses what we send",
@@ -43,7 +43,7 @@ INCIDENTS = (
         "a tool of ours breaks",
         '"kind":"tool_failed"',
         ("runs", "explain", "ID"),
-        (r"notes\.break", r"RuntimeError"),
+        (r"It called notes\.break", r"notes\.break gave no result: tool_failed \(defect\)"),
     ),
     Incident(
         "a worker died in the middle of a run",

@@ -32,6 +32,9 @@ class Outside(ThreadingHTTPServer):
         self.released = threading.Event()
         """Set when what hangs may answer."""
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: whoever asked was killed, which is what the scene is about."""
+
     @property
     def url(self) -> str:
         """Where it listens."""
@@ -75,9 +78,13 @@ class Model(_Handler):
             said = planted("provider outage", number, content=False).text
             self.answer(500, {"error": {"message": said}}, x_debug=said.replace("\n", " "))
         elif way in {"read", "break", "misused"} and not called:
-            self.say(number, calls=[(f"notes.{'break' if way == 'break' else 'read'}", _arguments(way, number))])
+            self.say(
+                number, calls=[(f"notes.{'break' if way == 'break' else 'read'}", _arguments(way, number))]
+            )
         elif way == "nonsense":
-            self.say(number, text=f"I would rather say {planted('rejected answer', number, content=True).text}")
+            self.say(
+                number, text=f"I would rather say {planted('rejected answer', number, content=True).text}"
+            )
         else:
             level = "ask" if way == "ask" else "none" if way == "hang" else "post"
             why = planted("model output", number, content=True).text
@@ -98,7 +105,16 @@ class Model(_Handler):
             ]
         choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
         usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
-        self.answer(200, {"id": "chat", "object": "chat.completion", "model": "canary-1", "choices": [choice], "usage": usage})
+        self.answer(
+            200,
+            {
+                "id": "chat",
+                "object": "chat.completion",
+                "model": "canary-1",
+                "choices": [choice],
+                "usage": usage,
+            },
+        )
 
 
 def _arguments(way: str, number: int) -> dict[str, object]:

@@ -183,7 +183,9 @@ def _send_what_is_refused(one: Running, played: Played) -> None:
         wrong = {**refused, "id": f"wrong-{number}", "data": {"kind": "issue", "title": {text: text}}}
         played.answers[_post(one, json.dumps(wrong).encode(), number).status_code] += 1
         malformed = planted("malformed body", number, content=False).text
-        played.answers[_post(one, b'{"specversion": "1.0", "data": "' + malformed.encode(), number).status_code] += 1
+        played.answers[
+            _post(one, b'{"specversion": "1.0", "data": "' + malformed.encode(), number).status_code
+        ] += 1
         unknown = f"Bearer {text}".replace("\n", " ")
         played.answers[_post(one, b"{}", number, authorization=unknown).status_code] += 1
         played.answers[_webhook(one, number).status_code] += 1
@@ -214,7 +216,9 @@ def _send_bad_messages(one: Running) -> None:
         for number, message in enumerate(_bad_messages()):
             broker.lpush(("ingestion", "agent_runs", "dispatch")[number % 3], message)
     assert_eventually(
-        lambda: one.number("SELECT count(*) FROM dead_letters WHERE message_digest <> ''") >= 3 * len(KINDS) // 2,
+        lambda: (
+            one.number("SELECT count(*) FROM dead_letters WHERE message_digest <> ''") >= 3 * len(KINDS) // 2
+        ),
         within=SECONDS,
         what="bad messages became dead letters",
     )
@@ -226,7 +230,9 @@ def _bad_messages() -> Iterator[bytes]:
         yield text.encode()
         yield _wire({"task": text, "id": str(uuid.uuid4()), "argsrepr": text}, [text])
         task = {"task": "interlock.ingestion.accept", "id": str(uuid.uuid4())}
-        yield _wire(task, [{"format": 1, "envelope": text, "workflow": text, "key_id": text, "signature": text}])
+        yield _wire(
+            task, [{"format": 1, "envelope": text, "workflow": text, "key_id": text, "signature": text}]
+        )
 
 
 def _wire(headers: Mapping[str, object], arguments: Sequence[object]) -> bytes:

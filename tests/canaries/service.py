@@ -169,7 +169,18 @@ def _up(home: Path, environment: Mapping[str, str]) -> Iterator[None]:
 def _publish(one: Running) -> None:
     folder = documents.write_documents(one.home.parent / "documents")
     published = one.command(
-        *("releases", "publish", "--folder", str(folder), "--actor", "tests", "--reason", "a test", "--route", "--json")
+        *(
+            "releases",
+            "publish",
+            "--folder",
+            str(folder),
+            "--actor",
+            "tests",
+            "--reason",
+            "a test",
+            "--route",
+            "--json",
+        )
     )
     assert json.loads(published.splitlines()[-1]).get("releases"), published
     with one.database() as connection:

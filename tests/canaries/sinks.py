@@ -58,7 +58,11 @@ def tables(one: Running) -> Iterator[tuple[str, bytes]]:
 def _bytes(value: object) -> bytes:
     if isinstance(value, (bytes, memoryview)):
         return bytes(value)
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json.dumps(value, default=str).encode()
+    return (
+        value.encode("utf-8", "surrogatepass")
+        if isinstance(value, str)
+        else json.dumps(value, default=str).encode()
+    )
 
 
 def files(one: Running) -> Iterator[tuple[str, bytes]]:
@@ -115,7 +119,9 @@ def told_by_commands(one: Running) -> Iterator[tuple[str, bytes]]:
         some = connection.execute(
             "SELECT orchestration_id FROM orchestrations ORDER BY status, orchestration_id DESC"
         ).fetchall()
-        letters = connection.execute("SELECT dead_letter_id FROM dead_letters ORDER BY 1 DESC LIMIT 24").fetchall()
+        letters = connection.execute(
+            "SELECT dead_letter_id FROM dead_letters ORDER BY 1 DESC LIMIT 24"
+        ).fetchall()
         replays = connection.execute("SELECT replay_id FROM replays ORDER BY 1 LIMIT 24").fetchall()
     step = max(1, len(some) // EACH)
     commands = [

@@ -8,6 +8,7 @@ the same scan must find them there. ``make canaries`` does it with 200 orchestra
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +19,13 @@ from pathlib import Path
 import pytest
 
 from tests.canaries import sinks
-from tests.canaries.incidents import INCIDENTS, Incident, look, missing
+from tests.canaries.incidents import (
+    INCIDENTS,
+    Incident,
+    look,
+    missing,
+    traceback_of_the_broken_tool,
+)
 from tests.canaries.markers import FREE_TEXT
 from tests.canaries.scanner import Hit, Scanner
 from tests.canaries.scene import Played, all_markers, play
@@ -134,3 +141,11 @@ def test_an_incident_is_diagnosed_from_what_is_left(
     one, _ = redacted
     said = look(one, incident)
     assert missing(incident, said) == [], said
+
+
+def test_the_log_says_where_a_tool_broke(redacted: tuple[Running, Scanned]) -> None:
+    """The kinds of its errors, the cause too, and the lines of its code; what they said is hidden."""
+    one, _ = redacted
+    told = traceback_of_the_broken_tool(one)
+    assert re.search(r"tests/canaries/tools\.py.*break_note", told), told
+    assert re.search(r"ValueError: .*\n.*direct cause.*RuntimeError: ", told, re.DOTALL), told
