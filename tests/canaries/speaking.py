@@ -19,11 +19,12 @@ def main() -> None:
     """Answer each line until there is none."""
     for line in sys.stdin:
         said = io.StringIO()
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            try:
-                command_line.main(json.loads(line))
-            except SystemExit:
-                pass
+        with (
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+            contextlib.suppress(SystemExit),
+        ):
+            command_line.main(json.loads(line))
         logging.shutdown()
         print(json.dumps(said.getvalue()), flush=True)
 

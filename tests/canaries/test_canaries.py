@@ -120,7 +120,8 @@ def test_everything_took_place(redacted: tuple[Running, Scanned]) -> None:
 def test_no_secret_is_in_any_sink(redacted: tuple[Running, Scanned]) -> None:
     """Not eight characters of one, in any form, in anything but the payload store."""
     _, scanned = redacted
-    assert sorted({(hit.sink, hit.place, hit.kind) for hit in scanned.hits}) == []
+    leaked = {f"{hit.sink}: {hit.kind} of {hit.place}" for hit in scanned.hits}
+    assert not leaked, "\n".join(sorted(leaked))
 
 
 def test_the_same_scan_finds_them_when_nothing_is_redacted(plain: Scanned) -> None:

@@ -1,4 +1,4 @@
-"""The scanner sees a marker in every form and at every offset: a scan that finds nothing means that there is nothing."""
+"""The scanner sees a marker in every form and at every offset: if it finds nothing, there is nothing."""
 
 from __future__ import annotations
 
