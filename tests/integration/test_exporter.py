@@ -12,18 +12,23 @@ import psycopg
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from app.adapters.postgresql import fact_counts
 from app.adapters.postgresql.breaker_history import PostgresqlBreakerHistory
 from app.adapters.postgresql.database import Database
+from app.adapters.postgresql.rows import Link, insert_links
 from app.adapters.prometheus import durable
 from app.bootstrap import durable_facts
 from app.data_plane import breaker_time
 from app.data_plane.breaker_time import Move, open_seconds
 from app.data_plane.breakers import BreakerName
+from app.kernel.facts import StepLapsed, encode
 from app.supervisor.embedded import EmbeddedServers
 from app.telemetry import metric_names as names
 from config.settings import Settings
 from tests import metrics_truth
 from tests.metrics_truth import Page, values
+from tests.unit.telemetry.test_metric_names import NAMES
+from tests.unit.telemetry.test_metrics import MEASURED
 
 NAME = BreakerName("acme", "large")
 CHANGE = (
@@ -81,6 +86,16 @@ def test_whatever_is_away_is_told_and_the_rest_is_there(
     assert values(page, names.EXPORTER_UP, "source") == {("postgresql",): 1.0}
     assert names.QUEUE_DEPTH in page
     assert names.QUEUE_LENGTH not in page
+
+
+def test_every_metric_of_the_exporter_is_there(tmp_path: Path, fresh_database: str, redis_url: str) -> None:
+    """A panel over a name that nothing feeds would stay empty for ever."""
+    (tmp_path / "anchors").mkdir()
+    (tmp_path / "anchors" / "000001.jsonl").write_text("")
+    settings = Settings(home=tmp_path, database_url=fresh_database, redis_url=redis_url)
+    with durable_facts(settings) as facts:
+        told = {metric.name + ("_total" if metric.type == "counter" else "") for metric in facts.collect()}
+    assert told == NAMES - MEASURED
 
 
 def test_two_who_scrape_read_once(
@@ -141,6 +156,32 @@ def test_the_comparison_finds_a_count_that_takes_half_open_for_open(
 
     monkeypatch.setattr("app.adapters.postgresql.breaker_history.open_seconds", generous)
     assert total(fresh_database) > true == 20.0
+
+
+def test_the_comparison_with_the_record_finds_a_lapse_that_was_not_counted(
+    tmp_path: Path, fresh_database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fault runs compare would see it."""
+    lapse = StepLapsed(step_id="step", queue="aggregation", lapses=1)
+    body = encode("run_1", 0, "2026-01-01T00:00:00.000000Z", lapse)
+    with (
+        closing(Database(fresh_database, "interlock_worker")) as database,
+        database.transaction(["demo"]) as at,
+    ):
+        insert_links(at, [Link("run_1", 0, "demo", body, b"")])
+    assert metrics_truth.differences(scraped(tmp_path, fresh_database, redis_url), fresh_database) == []
+
+    honest = fact_counts.counts
+    monkeypatch.setattr(
+        fact_counts,
+        "counts",
+        lambda recorded, known: (one for one in honest(recorded, known) if one.metric != names.RETRIES),
+    )
+    with psycopg.connect(fresh_database) as connection:
+        connection.execute("DELETE FROM fact_counts")
+        connection.execute("UPDATE fact_counts_position SET upto = 0, running = '{}'")
+    (found,) = metrics_truth.differences(scraped(tmp_path, fresh_database, redis_url), fresh_database)
+    assert found.startswith(names.RETRIES)
 
 
 def test_a_breaker_that_redis_forgot_is_not_open_for_ever(
