@@ -170,6 +170,7 @@ def test_those_of_one_go_are_told_with_what_they_were_to_do_in_all(place: Worksh
         (Wanted(), "replays_newest"),
         (Wanted(actor="alice"), "replays_by_actor"),
         (Wanted(state="refused"), "replays_by_state"),
+        (Wanted(mode="rerun"), "replays_by_mode"),
         (Wanted(reason_digest="0" * 64), "replays_by_reason"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

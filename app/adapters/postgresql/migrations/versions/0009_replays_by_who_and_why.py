@@ -14,6 +14,7 @@ _INDEXES = {
     "replays_newest": "tenant_id, requested_at, replay_id",
     "replays_by_actor": "tenant_id, actor, requested_at, replay_id",
     "replays_by_state": "tenant_id, state, requested_at, replay_id",
+    "replays_by_mode": "tenant_id, mode, requested_at, replay_id",
     "replays_by_reason": "tenant_id, reason_digest, requested_at, replay_id",
 }
 
