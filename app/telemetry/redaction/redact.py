@@ -10,7 +10,7 @@ from app.telemetry.redaction import names, personal, rules, tenant_patterns
 from app.telemetry.redaction.names import Kind, is_plain, kind_of, looks_drawn
 from app.telemetry.redaction.personal import is_card
 from app.telemetry.redaction.rules import REDACTED as REDACTED
-from app.telemetry.redaction.rules import Span
+from app.telemetry.redaction.rules import Span, in_small_letters
 from app.telemetry.redaction.screen import Screen
 
 _GROUPS: Final = (*rules.GROUPS, *personal.GROUPS, *names.GROUPS)
@@ -40,26 +40,37 @@ def redact(text: str) -> str:
     """``text`` without secrets that have a known form or a telling name, and without personal data."""
     if len(text) < _SHORTEST or not (_suspects(text) or tenant_patterns.suspect(text)) or _State.off:
         return text
+    return _settled(text, lambda told: tenant_patterns.applied(_applied(told)))
+
+
+def redact_known(text: str) -> str:
+    """As ``redact``, by what Interlock knows alone: the same in every process, for what ``verify`` derives again."""
+    if len(text) < _SHORTEST or not _suspects(text) or _State.off:
+        return text
+    return _settled(text, _applied)
+
+
+def _settled(text: str, step: Callable[[str], str]) -> str:
+    """What a step no longer changes; what it keeps changing is written against the rules and goes whole."""
     for _ in range(_ROUNDS):
-        told = _applied(text)
+        told = step(text)
         if told == text:
             return text
         text = told
-    # What replacing keeps changing is written against the rules.
     return REDACTED
 
 
 def _applied(text: str) -> str:
     """One pass of every rule of every group that has something to suspect."""
-    small = _small(text)
+    small = in_small_letters(text)
     for group in _GROUPS:
         if not group.screen.suspects(text):
             continue
         for rule in group.rules:
             told = _without(text, rule.find(text, small))
             if told is not text:
-                text, small = told, _small(told)
-    return tenant_patterns.applied(text, small)
+                text, small = told, in_small_letters(told)
+    return text
 
 
 def _without(text: str, spans: Iterable[Span]) -> str:
@@ -70,12 +81,6 @@ def _without(text: str, spans: Iterable[Span]) -> str:
             pieces += (text[at:start], REDACTED)
             at = end
     return "".join((*pieces, text[at:])) if pieces else text
-
-
-def _small(text: str) -> str:
-    """The text in small letters, each where it was: of all letters, one alone would become two."""
-    small = text.lower()
-    return small if len(small) == len(text) else text.replace("\u0130", "I").lower()
 
 
 class _Name(NamedTuple):

@@ -41,6 +41,12 @@ class Group(NamedTuple):
     rules: tuple[Rule, ...]
 
 
+def in_small_letters(text: str) -> str:
+    """The text in small letters, each where it was: of all letters, one alone would become two."""
+    small = text.lower()
+    return small if len(small) == len(text) else text.replace("\u0130", "I").lower()
+
+
 def whole(found: Found, _text: str) -> Span | None:
     """All of what was found goes."""
     return found.span()
