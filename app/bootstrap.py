@@ -17,9 +17,11 @@ from app.adapters.breaker_book import BreakerBook
 from app.adapters.celery.application import Transport, create
 from app.adapters.celery.carrier import CeleryCarrier
 from app.adapters.celery.garbage_collection import collect_seldom
+from app.adapters.celery.heartbeat import Heartbeat
 from app.adapters.celery.inspection_only import deny_control
 from app.adapters.celery.process_telemetry import ProcessTelemetry
 from app.adapters.celery.reporting import reporter_of
+from app.adapters.celery.task_metrics import TaskMetrics
 from app.adapters.event_loop import EventLoop
 from app.adapters.opentelemetry import exporters
 from app.adapters.opentelemetry.exporters import Tracing, TracingOptions
@@ -42,6 +44,7 @@ from app.adapters.providers.open import PooledProviders
 from app.adapters.redis.breakers import SOCKET_SECONDS, THREADS, RedisBreakers
 from app.adapters.redis.connection import connect
 from app.adapters.redis.front_lock import RedisFrontLock
+from app.adapters.redis.standing import SignsOfLife
 from app.adapters.secrets import ReferencedSecrets
 from app.adapters.targets.http import HttpTargets
 from app.adapters.watchdog import Watchdog
@@ -69,8 +72,12 @@ from config.settings import Settings
 
 if TYPE_CHECKING:
     from app.adapters.prometheus.durable import DurableFacts
+    from app.adapters.prometheus.processes import NodeMetrics
 
 T = TypeVar("T")
+
+HEARTBEAT_SOCKET_SECONDS = 0.25
+"""How long a worker's sign of life may wait for Redis: it is given from the loop that consumes."""
 
 SCRAPE_SECONDS = 5.0
 """How long one statement of the exporter may take."""
@@ -119,14 +126,35 @@ class Telemetry:
             )
         )
 
+    def start_metrics(self, service: str) -> NodeMetrics | None:
+        """Measure into the run folder, in this process and whatever it forks."""
+        chosen = self._settings
+        if not chosen.telemetry:
+            return None
+        # Here, as commands of the command line never measure.
+        from app.adapters.prometheus.processes import NodeMetrics
+        from app.adapters.prometheus.serving import Address
+
+        return NodeMetrics(chosen.home, service, Address(chosen.metrics_host, chosen.worker_metrics_port))
+
 
 def worker_application() -> Celery:
     """What ``celery -A tasks`` runs, with the telemetry of whichever process that becomes."""
     settings = configuration.load()
     ProcessTelemetry(Telemetry(settings)).connect()
+    if settings.telemetry:
+        TaskMetrics().connect()
+        Heartbeat(lambda: _signs_of_life(settings)).connect()
     deny_control()
     collect_seldom()
     return celery_application(settings)
+
+
+def _signs_of_life(settings: Settings) -> SignsOfLife:
+    client = connect(
+        settings.effective_redis_url, most_connections=1, socket_seconds=HEARTBEAT_SOCKET_SECONDS
+    )
+    return SignsOfLife(client)
 
 
 class Services:
@@ -136,6 +164,8 @@ class Services:
         self.settings = settings
         self.tracing = Tracing(None)
         """The process's export of spans, where these services are what begins and ends it."""
+        self.node_metrics: NodeMetrics | None = None
+        """What the process measures, likewise."""
         self.clock = SystemClock()
         self.database = Database(settings.effective_database_url, role)
         self.redis: redis.Redis = connect(settings.effective_redis_url)
@@ -295,6 +325,8 @@ class Services:
         self.database.close()
         self.redis.close()
         self.tracing.shutdown()
+        if self.node_metrics is not None:
+            self.node_metrics.shutdown()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         with self._lock:
@@ -367,4 +399,7 @@ def api_process() -> Services:
     telemetry = Telemetry(services.settings)
     telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error", "uvicorn.access"))
     services.tracing = telemetry.start_spans("api")
+    services.node_metrics = telemetry.start_metrics("api")
+    if services.node_metrics is not None:
+        services.node_metrics.begin_to_serve()
     return services

@@ -26,6 +26,7 @@ def whole_service(
     *,
     groups: Sequence[topology.WorkerGroup] = topology.ON_ONE_MACHINE,
     with_flower: bool = True,
+    with_metrics: bool = True,
     with_sink: bool = False,
     durable: bool = True,
     provider: str | None = None,
@@ -41,7 +42,7 @@ def whole_service(
         programs.insert(0, Program("sink", topology.sink(settings)))
     programs += workers
     programs.append(Program("beat", topology.beat(settings)))
-    if settings.telemetry:
+    if with_metrics and settings.telemetry:
         listeners.append(
             Listener("metrics", settings.metrics_host, settings.metrics_port, "INTERLOCK_METRICS_PORT")
         )

@@ -90,9 +90,8 @@ def race(fresh_database: str, counting: FactCounts) -> tuple[int, int]:
     writers, rounds = 4, 12
     over = threading.Event()
 
-    def writing(number: int) -> int:
+    def writing(number: int) -> None:
         draw = random.Random(number)
-        written = 0
         with psycopg.connect(fresh_database) as one, psycopg.connect(fresh_database) as other:
             for turn in range(rounds):
                 write(one, f"run_{number}_a{turn}", 0, *[LAPSE] * draw.randint(1, 5))
@@ -103,8 +102,6 @@ def race(fresh_database: str, counting: FactCounts) -> tuple[int, int]:
                     one.commit()
                 else:
                     one.rollback()
-            written = turn
-        return written
 
     def folding() -> None:
         while not over.is_set():

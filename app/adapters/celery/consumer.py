@@ -22,7 +22,9 @@ from kombu.message import Message
 
 from app.adapters.celery.not_messages import NOT_A_MESSAGE, CarefulTransport
 from app.adapters.celery.reporting import GaveUp, reporter_of
+from app.adapters.celery.task_metrics import labels
 from app.data_plane.dead_letters.letters import Cause
+from app.telemetry import metrics
 
 _log = logging.getLogger(__name__)
 
@@ -101,6 +103,8 @@ class ReportingConsumer(Consumer):
         self._give_up(message, GaveUp(Cause.REJECTED_MESSAGE, code))
 
     def _give_up(self, message: Message, why: GaveUp) -> None:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        metrics.task_rejected(*labels(self.app, headers.get("task"), message.delivery_info, self.hostname))
         report = self._reporter.about(message, why, _arguments(message))
         # Letting go talks to the broker on the event loop's own connection.
         self._reporter.report(report, then=partial(self.call_soon, self._let_go, message))

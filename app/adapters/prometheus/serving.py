@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import socket
 import threading
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 import psutil
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.registry import Collector
 
 from app.kernel.errors import TransientError
@@ -66,8 +67,10 @@ def serve(collector: Collector, address: Address, home: Path, service: str) -> S
     Raises:
         TransientError: code ``unavailable``, when nothing can listen there.
     """
+    registry = CollectorRegistry()
+    registry.register(collector)
     try:
-        server, thread = start_http_server(address.port, address.host, registry=collector)
+        server, thread = start_http_server(address.port, address.host, registry=registry)
     except OSError as error:
         raise TransientError(
             f"Metrics of {service} cannot be served on {address.host}:{address.port}: {error.strerror}.",
@@ -87,19 +90,22 @@ def serve(collector: Collector, address: Address, home: Path, service: str) -> S
 
 
 def remove_stale(home: Path) -> None:
-    """Remove the files of this host's processes that are gone; other hosts remove theirs."""
+    """Remove what this host's processes that are gone have left; other hosts remove theirs."""
     ours = f"-{socket.gethostname()}-"
-    for file in (home / FOLDER / TARGETS).glob("*.json"):
-        if ours in file.name and _is_gone(file.stem.rpartition("-")[2], file):
+    for file in (home / FOLDER / TARGETS).glob(f"*{ours}*.json"):
+        if _is_gone(file.stem.rpartition(ours)[2], file):
             file.unlink(missing_ok=True)
+    for folder in (home / FOLDER).glob(f"*{ours}*"):
+        if _is_gone(folder.name.rpartition(ours)[2].partition("-")[0], folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_gone(pid: str, file: Path) -> bool:
-    """Whether the process that wrote the file has ended; another one may have its number now."""
+def _is_gone(pid: str, path: Path) -> bool:
+    """Whether the process that made it has ended; another one may have its number now."""
     if not pid.isdecimal():
         return False
     try:
-        return psutil.Process(int(pid)).create_time() > file.stat().st_mtime + 1.0
+        return psutil.Process(int(pid)).create_time() > path.stat().st_mtime + 1.0
     except (psutil.NoSuchProcess, FileNotFoundError):
         return True
     except psutil.AccessDenied:
