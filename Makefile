@@ -7,7 +7,7 @@ LOCAL_MODEL := .venv/.local-model
 PROMETHEUS := .venv/prometheus
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: demo test lint bench faults rolling-deploys races up down clean requirements compose dashboards prometheus alerts local-model
+.PHONY: demo test lint bench faults rolling-deploys races canaries alerts screenshots up down clean requirements compose dashboards prometheus local-model
 .DEFAULT_GOAL := test
 
 $(READY): requirements-dev.txt pyproject.toml
@@ -30,8 +30,9 @@ local-model: $(LOCAL_MODEL)
 demo: $(READY) $(if $(filter local,$(PROVIDER)),$(LOCAL_MODEL))
 	@$(BIN)/python -m app demo $(if $(PROVIDER),--provider "$(PROVIDER)") $(if $(EVENTS),--events "$(EVENTS)") $(ARGS)
 
+# Two processes, a file of tests in one of them each: half of the time is waiting.
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -55,6 +56,10 @@ rolling-deploys: $(READY)
 ROUNDS ?= 6
 races: $(READY)
 	RACE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/acceptance/test_approval_races.py -s $(ARGS)
+
+# Flower's pages as pictures, after a batch of 64 events; needs Chromium.
+screenshots: $(READY)
+	$(BIN)/python -m tests.acceptance.flower_service $(or $(TO),.interlock/screenshots)
 
 up: $(READY)
 	@$(BIN)/python -m app up $(ARGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,8 +31,10 @@ from app.adapters.postgresql.budgets import PostgresqlBudgets
 from app.adapters.postgresql.database import Database, Role
 from app.adapters.postgresql.liveness import Liveness
 from app.adapters.postgresql.lookups import PostgresqlLookups, TenantReadings
+from app.adapters.postgresql.redaction_patterns import PatternRefresh
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.adapters.postgresql.replays import PostgresqlReplays
+from app.adapters.postgresql.span_retention import SpanRetention
 from app.adapters.postgresql.store import PostgresqlStore
 from app.adapters.postgresql.tenants import (
     PublishedBudgets,
@@ -66,7 +68,8 @@ from app.data_plane.replay.execute import Replayer
 from app.data_plane.replay.request import ReplayDesk
 from app.data_plane.tools import load_tools
 from app.kernel.clock import SystemClock
-from app.telemetry.logs import configure_logs
+from app.telemetry.logs import configure_logs, get_logger
+from app.telemetry.redaction import switch_off
 from config import settings as configuration
 from config.settings import Settings
 
@@ -100,6 +103,16 @@ def _beats(settings: Settings) -> dict[str, float]:
     return {**beats, "anchor": settings.anchor_seconds} if settings.anchoring else beats
 
 
+def obey_unsafe_settings(settings: Settings) -> None:
+    """Redact nothing where that was asked for, and say so, loudly: what follows may hold any secret."""
+    if settings.unsafe_no_redaction:
+        switch_off()
+        get_logger(__name__).warning(
+            "REDACTION IS OFF: whatever this process writes may hold secrets and personal data",
+            setting="INTERLOCK_UNSAFE_NO_REDACTION",
+        )
+
+
 class Telemetry:
     """How this installation's processes log, and where their spans go."""
 
@@ -114,14 +127,19 @@ class Telemetry:
             service=service,
             adopt=adopt,
         )
+        obey_unsafe_settings(self._settings)
 
-    def start_spans(self, service: str) -> Tracing:
-        """Write spans to the run folder, and to a collector when there is one."""
+    def start_spans(self, service: str, *, role: Role = "interlock_worker") -> Tracing:
+        """Write spans to the database, and to a collector when there is one; none where telemetry is off."""
+        if not self._settings.telemetry:
+            return Tracing(None)
         return exporters.configure(
             TracingOptions(
                 service=service,
-                home=self._settings.home,
+                database_url=self._settings.effective_database_url,
+                role=role,
                 ratio=self._settings.trace_sample_ratio,
+                traces_per_second=self._settings.traces_per_second,
                 otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
             )
         )
@@ -181,10 +199,12 @@ class Services:
         self.secrets = ReferencedSecrets(os.environ, settings.home)
         self.tenant_documents = TenantDocuments(self.database)
         self.tenants = TenantCredentials(self.tenant_documents, self.secrets)
+        self.redaction_patterns = PatternRefresh(self.tenant_documents)
         self.ingestion = IngestionService(self.store, self.releases, self.carrier, self.front_lock)
         self.reporter = reporter_of(application)
         self.event_loop = EventLoop()
         self._made: dict[str, object] = {}
+        self._closing = ExitStack()
         self._lock = threading.RLock()
 
     @property
@@ -308,6 +328,16 @@ class Services:
         return self._once("reconciler", lambda: Reconciler(self.store, self.budgets, self.carrier))
 
     @property
+    def span_retention(self) -> SpanRetention:
+        """What removes old spans, in the queue ``maintenance``; under a role that reads nothing of them."""
+        return self._once("span_retention", self._make_span_retention)
+
+    def _make_span_retention(self) -> SpanRetention:
+        database = Database(self.settings.effective_database_url, "interlock_retention", size=1)
+        self._closing.callback(database.close)
+        return SpanRetention(database, self.settings.span_retention_hours)
+
+    @property
     def anchorer(self) -> Anchorer:
         """What writes the heads of chains outside the database, in the queue ``maintenance``."""
         return self._once(
@@ -317,11 +347,13 @@ class Services:
 
     def close(self) -> None:
         """Give back connections and threads."""
+        self.redaction_patterns.stop()
         self.event_loop.close()
         if "breakers" in self._made:
             self.breakers.close()
         self.watchdog.stop()
         self.liveness.stop()
+        self._closing.close()
         self.database.close()
         self.redis.close()
         self.tracing.shutdown()
@@ -348,7 +380,9 @@ def worker_services() -> Services:
 @lru_cache(maxsize=1)
 def _worker_services() -> Services:
     settings = configuration.load()
-    return Services(settings, celery_application(settings), "interlock_worker")
+    services = Services(settings, celery_application(settings), "interlock_worker")
+    services.redaction_patterns.start()
+    return services
 
 
 def doorbells(settings: Settings | None = None) -> CeleryCarrier:
@@ -397,8 +431,9 @@ def api_process() -> Services:
     """The services of the HTTP API's own process, with its telemetry."""
     services = api_services()
     telemetry = Telemetry(services.settings)
-    telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error", "uvicorn.access"))
-    services.tracing = telemetry.start_spans("api")
+    telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error"))
+    services.redaction_patterns.start()
+    services.tracing = telemetry.start_spans("api", role="interlock_api")
     services.node_metrics = telemetry.start_metrics("api")
     if services.node_metrics is not None:
         services.node_metrics.begin_to_serve()

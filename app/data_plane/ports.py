@@ -334,7 +334,8 @@ class StageCanvas:
 
     release: str
     stage: str
-    run_ids: tuple[str, ...]
+    runs: tuple[tuple[str, str], ...]
+    """Each run, and the orchestration that it is of."""
     aggregation_ids: tuple[str, ...]
     orchestration_ids: tuple[str, ...]
 

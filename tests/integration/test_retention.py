@@ -49,11 +49,13 @@ TABLES = (
     "replays",
     "payloads",
     "events",
+    "spans",
 )
 DEAD_LETTER = (
     "INSERT INTO dead_letters (dead_letter_id, tenant_id, event_id, orchestration_id, run_id, workflow, step_id,"
     " queue, cause, code, fate, what, remedy, state, first_at, last_at)"
 )
+SPAN = "INSERT INTO spans SELECT '', '', '', 'demo', '', %s, '', '', '', '', 0, 0, 'ok', '', '{}', '[]', '[]'"
 FACTS = len(OLD[0].chain) + sum(map(len, OLD[0].runs.values()))
 
 
@@ -84,6 +86,8 @@ def past(fresh_database: str, ask: Ask) -> str:
     put(fresh_database, [Past(one, timedelta(days=40)) for one in OLD])
     put(fresh_database, [Past(one, timedelta(days=1)) for one in YOUNG])
     restore(fresh_database, *load(HISTORIES / "pull_request.json"), facts=3)
+    for name in ids_of([*OLD, *YOUNG, OPEN]):
+        run_sql(fresh_database, SPAN, [name])
     ask("audit", "anchor")
     return fresh_database
 
@@ -132,7 +136,8 @@ class TestRemoving:
     ) -> None:
         before, gone = rows_of(past), rows_of(past, ids_of(OLD))
         assert all(
-            gone[table] for table in ("orchestrations", "journal", "decisions", "actions", "work_index")
+            gone[table]
+            for table in ("orchestrations", "journal", "decisions", "actions", "work_index", "spans")
         )
         assert gone["events"] == []
 

@@ -20,7 +20,7 @@ from kombu import Connection
 from kombu.exceptions import ContentDisallowed, KombuError
 from kombu.message import Message
 
-from app.adapters.celery.not_messages import NOT_A_MESSAGE, CarefulTransport
+from app.adapters.celery.not_messages import CAREFUL_TRANSPORT, NOT_A_MESSAGE
 from app.adapters.celery.reporting import GaveUp, reporter_of
 from app.adapters.celery.task_metrics import labels
 from app.data_plane.dead_letters.letters import Cause
@@ -46,8 +46,9 @@ class ReportingConsumer(Consumer):
     def connection_for_read(self, heartbeat: float | None = None) -> Connection:
         """A connection whose transport survives entries that are no messages."""
         connection = self.app.connection_for_read(heartbeat=heartbeat)
-        # By hand, since for redis+socket:// the scheme decides, whatever transport is asked for.
-        connection.transport_cls = CarefulTransport  # type: ignore[assignment]  # its stubs know names alone
+        # By hand, since for redis+socket:// the scheme decides, whatever transport is asked for; and by its name, since
+        # `inspect stats` answers with it in JSON.
+        connection.transport_cls = CAREFUL_TRANSPORT
         connected: Connection = self.ensure_connected(connection)
         return connected
 

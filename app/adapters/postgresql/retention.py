@@ -126,6 +126,10 @@ class PostgresqlBatch:
         facts = self._connection.execute(
             "DELETE FROM journal WHERE chain_id = ANY(%s::text[])", [removed.chain_ids]
         ).rowcount
+        self._connection.execute(
+            "DELETE FROM spans WHERE orchestration_id = ANY(%s::text[]) AND orchestration_id <> ''",
+            [removed.orchestration_ids],
+        )
         # What they spent stands in their facts; only tenants' lines outlive them.
         for table, column in (("budget_lines", "account_id"), ("reservations", "step_id")):
             self._connection.execute(

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry import context, trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NoOpTracer
 
-from app.adapters.opentelemetry.exporters import TracingOptions, configure, read_spans
+from app.adapters.opentelemetry.encoding import encoded
+from app.adapters.opentelemetry.exporters import TracingOptions, configure
+from app.adapters.opentelemetry.sampling import sampler
 from app.kernel.errors import PermanentError
-from app.telemetry import tracing
+from app.telemetry import naming, tracing
 from app.telemetry.tracing import Attributes, Keys
 
 KEYS = Keys("demo", "e-1", "orc_1", "run_1")
@@ -19,22 +26,36 @@ Spans = dict[str, dict[str, object]]
 
 
 class Traced:
-    """A process's tracing, and what it has written."""
+    """A process's tracing, and what it would have written."""
 
-    def __init__(self, home: Path, ratio: float = 1.0) -> None:
-        self._home = home
-        self.running = configure(TracingOptions("agent_runs", home, ratio))
+    def __init__(self, ratio: float = 1.0) -> None:
+        self._memory = InMemorySpanExporter()
+        provider = TracerProvider(sampler=sampler(ratio, 1_000.0))
+        provider.add_span_processor(SimpleSpanProcessor(self._memory))
+        tracing.install(provider.get_tracer("interlock"))
 
     def spans(self) -> Spans:
-        self.running.flush()
-        return {str(line["name"]): dict(line) for line in read_spans(self._home)}
+        document = encoded(self._memory.get_finished_spans(), "agent_runs").document
+        return {str(row["name"]): _told(row) for row in json.loads(document)}
+
+
+def _told(row: dict[str, Any]) -> dict[str, object]:
+    """A span with the keys that it has among its attributes, as it was made."""
+    keys = {name: row[name] for name in naming.CORRELATION_KEYS if row[name]}
+    links = [{name: link[name] for name in ("trace_id", "span_id")} for link in row["links"]]
+    return {**row, "attributes": {**keys, **row["attributes"]}, "links": links}
+
+
+@pytest.fixture(autouse=True)
+def untraced() -> Iterator[None]:
+    """No test's tracer outlives it."""
+    yield
+    tracing.install(NoOpTracer())
 
 
 @pytest.fixture
-def traced(tmp_path: Path) -> Iterator[Traced]:
-    started = Traced(tmp_path)
-    yield started
-    started.running.shutdown()
+def traced() -> Traced:
+    return Traced()
 
 
 def test_steps_in_other_processes_continue_the_trace_by_the_rows_traceparent(traced: Traced) -> None:
@@ -83,7 +104,7 @@ def test_what_is_over_can_be_recorded_with_its_times(traced: Traced) -> None:
         row = tracing.traceparent_of(root)
     after = tracing.record("aggregation", KEYS, parent=row, start_ns=5, end_ns=9, attributes={"x": "y"})
     found = traced.spans()["aggregation"]
-    assert (found["start"], found["end"]) == (5, 9)
+    assert (found["start_ns"], found["end_ns"]) == (5, 9)
     assert after is not None
     assert after[36:52] == found["span_id"]
 
@@ -107,8 +128,8 @@ def never() -> Attributes:
     raise AssertionError("attributes were computed for a span that nobody records")
 
 
-def test_an_unsampled_trace_stays_unsampled_and_computes_nothing(tmp_path: Path) -> None:
-    traced = Traced(tmp_path, ratio=0.0)
+def test_an_unsampled_trace_stays_unsampled_and_computes_nothing() -> None:
+    traced = Traced(ratio=0.0)
     with tracing.span("ingestion", KEYS, attributes=never) as root:
         row = tracing.traceparent_of(root)
     assert row is not None
@@ -117,7 +138,6 @@ def test_an_unsampled_trace_stays_unsampled_and_computes_nothing(tmp_path: Path)
         assert tracing.traceparent_of(run) == row
     assert tracing.record("over", KEYS, parent=row, start_ns=1, end_ns=2) == row
     assert traced.spans() == {}
-    traced.running.shutdown()
 
 
 def test_without_tracing_spans_are_harmless() -> None:
@@ -170,27 +190,13 @@ def test_only_a_valid_traceparent_is_accepted_from_outside(header: str | None, k
     assert (tracing.accepted_traceparent(header) is not None) == kept
 
 
-def test_the_file_of_spans_is_bounded(tmp_path: Path) -> None:
-    running = configure(TracingOptions("api", tmp_path, max_file_bytes=2_000))
-    for _ in range(20):
-        with tracing.span("a", KEYS):
-            pass
-        running.flush()
-    running.shutdown()
-    files = list((tmp_path / "spans").iterdir())
-    assert len(files) == 2
-    assert all(file.stat().st_size <= 2_000 for file in files)
-
-
-def test_a_missing_otlp_package_is_a_warning_that_says_what_to_do(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    configure(TracingOptions("api", tmp_path, otlp_endpoint="http://127.0.0.1:4318")).shutdown()
+def test_a_missing_otlp_package_is_a_warning_that_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    configure(TracingOptions("api", otlp_endpoint="http://127.0.0.1:4318")).shutdown()
     assert "opentelemetry-exporter-otlp-proto-http is not installed" in caplog.text
 
 
-def test_shutting_down_twice_is_harmless(tmp_path: Path) -> None:
-    running = configure(TracingOptions("api", tmp_path))
+def test_shutting_down_twice_is_harmless() -> None:
+    running = configure(TracingOptions("api"))
     running.shutdown()
     running.shutdown()
     running.flush()
@@ -228,9 +234,9 @@ def test_a_span_that_is_dropped_never_was(traced: Traced) -> None:
     assert traced.spans() == {}
 
 
-def test_what_is_not_sampled_says_so_before_anything_is_gathered(tmp_path: Path) -> None:
+def test_what_is_not_sampled_says_so_before_anything_is_gathered() -> None:
     """A row without a trace begins none later: its spans would be roots of their own."""
-    unsampled = Traced(tmp_path, ratio=0.0)
+    unsampled = Traced(ratio=0.0)
     row = tracing.begin("ingestion", KEYS).traceparent
     assert row is not None
     assert not tracing.is_sampled(row)
@@ -239,4 +245,3 @@ def test_what_is_not_sampled_says_so_before_anything_is_gathered(tmp_path: Path)
     attempt.end({"x": 1})
     assert attempt.traceparent == row
     assert unsampled.spans() == {}
-    unsampled.running.shutdown()
