@@ -17,6 +17,7 @@ from tests.benchmark import (
     memory,
     parsing,
     record,
+    redaction,
     reference_workflow,
     second_worker,
     straggler,
@@ -163,6 +164,11 @@ def verdicts(_count: int) -> list[Figure]:
     ]
 
 
+def redactions(_count: int) -> list[Figure]:
+    """Redaction of lines, text and values."""
+    return [Figure(one.name, f"{one.microseconds:,.1f} µs", one.aim) for one in redaction.costs()]
+
+
 PARTS: dict[str, Callable[[int], list[Figure]]] = {
     "speed": speed,
     "stragglers": stragglers,
@@ -172,6 +178,7 @@ PARTS: dict[str, Callable[[int], list[Figure]]] = {
     "record": records,
     "parsing": readings,
     "gateway": verdicts,
+    "redaction": redactions,
 }
 
 
