@@ -60,8 +60,8 @@ class Telling:
         watched.send("modelled", 2)
         watched.send("costly", tenant=SPENDER)
         watched.send("asking")
-        assert watched.post() == 202
-        assert watched.post() == 202
+        assert_accepted(watched.post())
+        assert_accepted(watched.post())
         assert watched.post("no.such.type") == 422
         watched.enqueue()
         watched.system.wait_until_all_ended(consenting="ines")
@@ -115,7 +115,8 @@ class Telling:
         watched.dispatch.wait()
         watched.lose_the_span_store()
         self._begin_faults(*lost)
-        self._until_firing(lambda: watched.send("steady", 2), *lost)
+        # What comes over the API is traced; what is accepted in this process is not.
+        self._until_firing(lambda: assert_accepted(watched.post()), *lost)
 
     def no_hands(self) -> None:
         """Nobody takes messages, and nobody counts."""
@@ -170,6 +171,11 @@ class Telling:
     def _value(self, expr: str) -> float:
         found = self.watched.prometheus.now(expr)
         return found[0][1] if found else 0.0
+
+
+def assert_accepted(status: int) -> None:
+    """The API takes events whatever is broken behind it."""
+    assert status == 202
 
 
 @pytest.fixture(scope="module")
