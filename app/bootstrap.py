@@ -70,6 +70,7 @@ from app.data_plane.tools import load_tools
 from app.kernel.clock import SystemClock
 from app.telemetry.logs import configure_logs, get_logger
 from app.telemetry.redaction import switch_off
+from app.telemetry.uncaught import watch_uncaught
 from config import settings as configuration
 from config.settings import Settings
 
@@ -127,6 +128,7 @@ class Telemetry:
             service=service,
             adopt=adopt,
         )
+        watch_uncaught()
         obey_unsafe_settings(self._settings)
 
     def start_spans(self, service: str, *, role: Role = "interlock_worker") -> Tracing:

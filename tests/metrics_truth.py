@@ -68,24 +68,25 @@ def differences(page: Page, database_url: str) -> list[str]:
     ]
 
 
-def open_ratio(
-    database_url: str, since: datetime, until: datetime, server_says: Mapping[tuple[str, str], str] = {}
+def open_seconds(
+    database_url: str, until: datetime, since: datetime | None = None
 ) -> dict[tuple[str, ...], float]:
-    """By provider and model: the share of a window in which its breaker was open, second by second of its moves."""
+    """By provider and model: how long its breaker was open in that time, by its moves alone."""
     with psycopg.connect(database_url) as connection:
         rows = connection.execute(
             "SELECT provider, model, to_state, at FROM breaker_changes ORDER BY provider, model, at"
         ).fetchall()
-    shares: dict[tuple[str, ...], float] = {}
+    found: dict[tuple[str, ...], float] = {}
     for key, moves in itertools.groupby(rows, key=lambda row: (row[0], row[1])):
         opened: datetime | None = None
         total = 0.0
         for _, _, to, at in [*moves, (*key, "end", until)]:
             if opened is not None:
-                total += max(0.0, (min(at, until) - max(opened, since)).total_seconds())
+                begun = opened if since is None else max(opened, since)
+                total += max(0.0, (min(at, until) - begun).total_seconds())
             opened = at if to == "open" else None
-        shares[key] = total / (until - since).total_seconds()
-    return shares
+        found[key] = total
+    return found
 
 
 def _kinds(decoded: Iterable[facts.Recorded]) -> Values:

@@ -21,6 +21,7 @@ from app.cli.stopping import stopping
 from app.supervisor import flower_access, service
 from app.supervisor.background import start_in_background
 from app.supervisor.record import Recorded
+from app.telemetry.readable import readable
 from config import settings
 from config.settings import CHECKOUT
 
@@ -33,9 +34,12 @@ def up(
         bool, typer.Option(help="Return when it is ready; it goes on in the background.")
     ] = False,
     quiet: Annotated[bool, typer.Option(help="Do not repeat the processes' output here.")] = False,
+    raw: Annotated[bool, typer.Option(help="Repeat their lines as they are in the files: JSON.")] = False,
     flower: Annotated[bool, typer.Option(help="Run Flower, too.")] = True,
 ) -> None:
     """Run the whole service until Ctrl-C: servers, API, workers, beat and Flower; restart what dies.
+
+    Repeats the processes' output in a form for people; logs/ in the run folder keeps it as JSON.
 
     On the embedded database the sink runs, too, unless INTERLOCK_DEMO_SINK_URL names another target.
     """
@@ -44,14 +48,14 @@ def up(
         options = () if flower else ("--no-flower",)
         _show_listens(start_in_background(chosen.folder, CHECKOUT, options), as_json=json)
         return
-    repeat = not (quiet or json)
+    say = _drop if quiet or json else _print_raw if raw else _print_line
     with stopping() as stop:
         provide_secrets(chosen)
         if flower:
             provide_flower_password(chosen)
         with_sink = chosen.database_url is None and not os.environ.get(SINK_VARIABLE)
         plan = whole_service(chosen, with_flower=flower, with_sink=with_sink)
-        whole = service.Service(plan, say=_print_line if repeat else _drop, abandoned=stop)
+        whole = service.Service(plan, say=say, abandoned=stop)
         with whole:
             if not stop():
                 _show_listens(whole.listens, as_json=json)
@@ -106,6 +110,11 @@ def status(json: Json = False) -> None:
 
 
 def _print_line(name: str, line: str) -> None:
+    sys.stdout.write(f"{readable(name, line)}\n")
+    sys.stdout.flush()
+
+
+def _print_raw(name: str, line: str) -> None:
     sys.stdout.write(f"{name:>14} | {line}\n")
     sys.stdout.flush()
 

@@ -264,7 +264,7 @@ def _machinery() -> Row:
             graph(
                 "Celery tasks",
                 "Messages a second, by what became of them. A message carries many steps.",
-                *((rate(metric), word) for word, metric in _TASKS.items()),
+                *((else_zero(rate(metric)), word) for word, metric in _TASKS.items()),
                 unit="reqps",
             ),
             durations(
@@ -299,7 +299,13 @@ def _record() -> Row:
                 (total(names.EXPORTER_LAG, function="max"), "lag"),
                 unit="s",
                 alarming=300,
-                alerts=("ExporterBehind", "ExporterDown"),
+                alerts=("ExporterBehind",),
+            ),
+            graph(
+                "Sources that the exporter reads",
+                "1 while it can read PostgreSQL and Redis; what it says of one that is away is missing.",
+                (total(names.EXPORTER_UP, "source", function="min"), "{{source}}"),
+                alerts=("ExporterDown",),
             ),
             graph(
                 "Spans dropped",

@@ -52,7 +52,7 @@ class Telling:
     def healthy(self) -> None:
         """Traffic of every good kind; then nothing may be pending or have fired."""
         watched = self.watched
-        wait_until_scraped(watched, {"metrics"})
+        wait_until_scraped(watched)
         watched.send("steady", STEADY)
         watched.send("modelled", 2)
         watched.send("asking")
@@ -64,6 +64,7 @@ class Telling:
         closed = 'sum(interlock_orchestrations_closed_total{status="completed"})'
         assert_eventually(
             lambda: self._value(f"min_over_time(({closed})[6s:1s])") == STEADY + 6,
+            within=PATIENCE_SECONDS,
             what="Prometheus has seen the end of all for as long as alerts take to fire",
         )
         self.story.without_faults = watched.prometheus.alerts()
@@ -74,6 +75,10 @@ class Telling:
         """Models are down, one target refuses, one hangs, nobody consents, a budget runs out, a release is too new."""
         watched = self.watched
         watched.are_down = True
+        watched.send("modelled", 3)
+        # Before the budget is spent: then nobody is asked, and nobody is found to be down.
+        opened = "SELECT count(*) FROM breaker_changes WHERE to_state = 'open'"
+        assert_eventually(lambda: watched.system.rows(opened) == [(2,)], what="both breakers open")
         watched.send("asking")
         watched.send("newer")
         watched.send("doubtful", 2)

@@ -1,7 +1,7 @@
-"""A running system that a real Prometheus scrapes, its traffic, and a way to break each thing that an alert watches.
+"""A running system that a real Prometheus scrapes, its traffic, and a way to break each thing that alerts watch.
 
-Workflows of one tenant: ``steady`` calls a tool and delivers, ``asking`` needs a person's consent, ``modelled`` asks two
-providers and then its fallback, ``costly`` spends the budget, ``refused`` and ``doubtful`` deliver to bad targets.
+Workflows of one tenant: ``steady`` calls a tool and delivers, ``asking`` needs a person's consent, ``modelled`` asks
+two providers and then its fallback, ``costly`` spends the budget, ``refused`` and ``doubtful`` deliver to bad targets.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from tests.system import RunningSystem
 
 DISPATCH = WorkerGroup("dispatch", (Queue.DISPATCH,), "threads", 4)
 CORE = WorkerGroup("core", tuple(queue for queue in Queue if queue is not Queue.DISPATCH), "threads", 8)
+SCRAPED = ("api", "core", "dispatch", "metrics")
+"""Who measures, by the names that they write into their targets."""
 API_KEY = "sk_live_" + "w4Tc" * 6
 CALLS = 40
 """What the tenant's budget allows."""
@@ -201,6 +203,12 @@ def watched_system(database_url: str, home: Path) -> Iterator[Watched]:
         beat = system.start("beat", topology.beat(settings))
         exporter = system.start("metrics", topology.metrics())
         system.start("api", ("python", "-m", "app", "api"))
+        targets = home / "metrics" / "targets"
+        assert_eventually(
+            lambda: len(list(targets.glob("*.json"))) == len(SCRAPED),
+            within=60,
+            what="everything is measured",
+        )
         prometheus = stack.enter_context(Prometheus(configuration(home), home))
         api = f"http://127.0.0.1:{ports[0]}"
         watched.append(Watched(system, prometheus, pager, core, dispatch, beat, exporter, api))
@@ -227,12 +235,11 @@ def answers(url: str) -> bool:
         return False
 
 
-def wait_until_scraped(watched: Watched, services: set[str]) -> None:
+def wait_until_scraped(watched: Watched) -> None:
     """Until the API answers, and Prometheus sees what it is to see."""
     assert_eventually(lambda: answers(f"{watched.api}/healthz"), what="the API answers")
     assert_eventually(
-        lambda: services <= {name for name, health in watched.prometheus.targets().items() if health == "up"},
-        what="everything is scraped",
+        lambda: watched.prometheus.targets() == dict.fromkeys(SCRAPED, "up"), what="everything is scraped"
     )
 
 

@@ -1,7 +1,7 @@
 """What telemetry costs: the reference workflow's throughput with all of it, and with none, in turns on one machine.
 
-All of it is what an installation has by default: spans to PostgreSQL, metrics of every process and the exporter, scraped
-every five seconds, and a line for each step that matters.
+All of it is what an installation has by default: spans to PostgreSQL, metrics of every process and the exporter,
+scraped every five seconds, and a line for each step that matters.
 """
 
 from __future__ import annotations

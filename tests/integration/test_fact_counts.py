@@ -176,15 +176,31 @@ def test_a_long_journal_is_counted_in_pages_and_is_not_told_before_it_is_whole(
             writer.commit()
         row = writer.execute("SELECT min(written_in) FROM journal").fetchone()
         assert row is not None
-    monkeypatch.setattr(counting, "_width", row[0] + 5)
-    monkeypatch.setattr(FactCounts, "_adapt", lambda self, _seen: setattr(self, "_width", 5))
+    counting._width = row[0] + 5
+    monkeypatch.setattr(fact_counts, "_FEW", 0)
     pages = 0
     while not counting.fold(0.0):
+        counting._width = 5
         pages += 1
         assert not counting.sums().is_whole
     assert pages > 5
     assert counting.sums().is_whole
     assert lapses(counting) == 41
+
+
+def test_a_page_with_too_many_facts_is_begun_anew_with_fewer(
+    counting: FactCounts, fresh_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a day without an exporter a scrape must not count for a minute."""
+    monkeypatch.setattr(fact_counts, "MOST_FACTS", 10)
+    monkeypatch.setattr(fact_counts, "CHUNK", 3)
+    monkeypatch.setattr(fact_counts, "_LEAST_WIDTH", 1)
+    with psycopg.connect(fresh_database) as writer:
+        for number in range(40):
+            write(writer, f"run_{number}", 0, LAPSE, LAPSE)
+            writer.commit()
+    assert lapses(counting) == 80
+    assert counting._width < fact_counts.FIRST_WIDTH * 4
 
 
 def test_a_database_that_was_restored_elsewhere_is_counted_anew(

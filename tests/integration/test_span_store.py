@@ -10,11 +10,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from opentelemetry.metrics import NoOpMeter
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from prometheus_client import CollectorRegistry
 
 from app.adapters.opentelemetry.encoding import encoded
 from app.adapters.opentelemetry.exporters import Tracing, TracingOptions, configure
@@ -27,7 +25,7 @@ from app.adapters.postgresql.migrate import upgrade
 from app.adapters.postgresql.span_retention import SpanRetention
 from app.adapters.postgresql.spans import SpanReading
 from app.supervisor.embedded import EmbeddedServers
-from app.telemetry import metrics, tracing
+from app.telemetry import metric_names, metrics, tracing
 from app.telemetry.tracing import Event, Keys
 from tests.eventually import assert_eventually
 from tests.recorded_spans import recorded_spans
@@ -52,27 +50,10 @@ def exporting(url: str, role: Role = "interlock_worker") -> Iterator[Tracing]:
 @pytest.fixture
 def dropped() -> Iterator[Callable[[], int]]:
     """How many spans were counted as dropped."""
-    reader = InMemoryMetricReader()
-    metrics.install(MeterProvider([reader]).get_meter("test"))
-
-    def count() -> int:
-        read = reader.get_metrics_data()
-        points = (
-            [
-                point
-                for resource in read.resource_metrics
-                for scope in resource.scope_metrics
-                for metric in scope.metrics
-                if metric.name == "interlock.spans.dropped"
-                for point in metric.data.data_points
-            ]
-            if read is not None
-            else []
-        )
-        return sum(int(point.value) for point in points if hasattr(point, "value"))
-
-    yield count
-    metrics.install(NoOpMeter("interlock"))
+    registry = CollectorRegistry()
+    metrics.install(registry)
+    yield lambda: int(registry.get_sample_value(metric_names.SPANS_DROPPED) or 0)
+    metrics.uninstall()
 
 
 def one_trace() -> tuple[str, str]:

@@ -30,7 +30,10 @@ CHUNK = 2_000
 FIRST_WIDTH = 4_096
 """Transactions that the first page looks at; later ones at more or fewer, by how many facts these had."""
 _LEAST_WIDTH, _MOST_WIDTH = 64, 1 << 40
-_FEW, _MANY = 5_000, 20_000
+_FEW = 5_000
+
+MOST_FACTS = 50_000
+"""Facts of one page; where there are more, it is given up and begun anew with fewer transactions."""
 
 MOST_SETS = 1_000
 """Sets of labels that one counter has at most; what comes later is counted as ``other``."""
@@ -54,6 +57,7 @@ _MOVE = """
 UPDATE fact_counts_position SET server = %(server)s, upto = %(upto)s, running = %(running)s::bigint[],
     whole_at = CASE WHEN %(whole)s THEN clock_timestamp() ELSE whole_at END
 """
+_BEGIN_ANEW = "UPDATE fact_counts_position SET whole_at = NULL, began_at = clock_timestamp()"
 _FORGET = "DELETE FROM fact_counts WHERE metric = ANY(%s::text[])"
 # What does not follow from journals: the rows that are there, beside those that retention has removed.
 _ROWS = {
@@ -98,6 +102,10 @@ class _Moment:
     running: tuple[int, ...]
 
 
+class _TooManyError(Exception):
+    """A page has more facts than it may; nothing of it is kept."""
+
+
 class FactCounts:
     """The counters that journals feed.
 
@@ -117,7 +125,7 @@ class FactCounts:
         until = time.monotonic() + within_seconds
         with self._database.transaction() as connection:
             connection.execute("SELECT interlock_summarise_journal()")
-        while not self._page():
+        while not self._try_page():
             if time.monotonic() >= until:
                 return False
         return True
@@ -140,6 +148,13 @@ class FactCounts:
             values.setdefault(metric.removesuffix(_REMOVED), Counter())[tuple(labels)] += int(value)
         return Sums(values, row is not None and bool(row[0]), float(row[1]) if row is not None else 0.0)
 
+    def _try_page(self) -> bool:
+        try:
+            return self._page()
+        except _TooManyError:
+            self._width = max(self._width // 16, _LEAST_WIDTH)
+            return False
+
     def _page(self) -> bool:
         """Count the next page; whether it was the last."""
         with self._database.transaction() as connection:
@@ -153,6 +168,7 @@ class FactCounts:
                 # As after a restore elsewhere: another server's numbers say nothing, and all is counted anew.
                 _log.warning("this database came from another server: its facts are counted anew")
                 connection.execute(_FORGET, [list(LABELS)])
+                connection.execute(_BEGIN_ANEW)
                 position = _Position("", 0, ())
             end = min(moment.end, position.upto + self._width)
             seen, added = _count(connection, position, end)
@@ -161,16 +177,11 @@ class FactCounts:
             whole = end == moment.end
             values = {"server": moment.server, "upto": end, "running": running, "whole": whole}
             connection.execute(_MOVE, values)
-        self._adapt(seen)
+        if seen < _FEW:
+            self._width = min(self._width * 4, _MOST_WIDTH)
         if not whole and seen:
             _log.info("%d facts counted, up to transaction %d of %d", seen, end, moment.end)
         return whole
-
-    def _adapt(self, seen: int) -> None:
-        if seen < _FEW:
-            self._width = min(self._width * 4, _MOST_WIDTH)
-        elif seen > _MANY:
-            self._width = max(self._width // 4, _LEAST_WIDTH)
 
 
 def of_removed(metric: str) -> str:
@@ -195,7 +206,7 @@ def _position(connection: Connection) -> _Position:
 def _count(
     connection: Connection, position: _Position, end: int
 ) -> tuple[int, Counter[tuple[str, tuple[str, ...]]]]:
-    """How many facts this page has, and what they add."""
+    """How many facts this page has, and what they add. Raises _TooManyError."""
     query = _NEW if position.upto else _NEW + _FROM_BEFORE_NUMBERS
     values = {"since": position.upto, "until": end, "running": list(position.running)}
     added: Counter[tuple[str, tuple[str, ...]]] = Counter()
@@ -204,6 +215,8 @@ def _count(
         cursor.execute(query, values, binary=True)
         while rows := cursor.fetchmany(CHUNK):
             seen += len(rows)
+            if seen > MOST_FACTS and end - position.upto > _LEAST_WIDTH:
+                raise _TooManyError
             for one in _counts(connection, rows):
                 added[one.metric, one.labels] += one.amount
     return seen, added

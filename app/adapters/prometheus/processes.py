@@ -58,6 +58,7 @@ class NodeMetrics(Collector):
         self._folder = home / FOLDER / f"{service}-{socket.gethostname()}-{self._pid}-{time.time_ns():x}"
         self._folder.mkdir(parents=True)
         remove_stale(home)
+        self._before = (os.environ.get(_VARIABLE), values.ValueClass)
         os.environ[_VARIABLE] = str(self._folder)
         # The library chooses at its import, and by a variable that says nothing of who was imported first.
         values.ValueClass = values.MultiProcessValue(_Identity())
@@ -88,6 +89,10 @@ class NodeMetrics(Collector):
         if os.getpid() != self._pid or not self._folder.exists():
             return
         metrics.uninstall()
+        variable, values.ValueClass = self._before
+        os.environ.pop(_VARIABLE)
+        if variable is not None:
+            os.environ[_VARIABLE] = variable
         if self._served is not None:
             self._served.close()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -76,7 +76,7 @@ class Receiver:
             code=report.code,
             fate=report.fate,
             what=redact(words.message_gave_up(report.cause, told)),
-            remedy=words.message_remedy(report.cause, report.code, key),
+            remedy=redact(words.message_remedy(report.cause, report.code, key)),
             first_at=at,
             last_at=at,
             message_digest=report.digest,

@@ -29,6 +29,7 @@ from app.kernel.errors import InterlockError, PermanentError
 from app.kernel.fault_points import FaultPoint
 from app.telemetry import metrics, tracing
 from app.telemetry.logs import get_logger
+from app.telemetry.redaction import redact_known
 from app.telemetry.tracing import OpenSpan
 from interlock.canonical import canonical_bytes
 from interlock.envelope import Envelope
@@ -192,7 +193,7 @@ def _prepare(submission: Submission, table: Table) -> _Prepared:
             tenant_id=envelope.tenantid,
             source=envelope.source,
             event_id=envelope.id,
-            type=envelope.type,
+            type=redact_known(envelope.type),
             data_digest=envelope.data_digest,
             raw=raw,
             normalised=canonical_bytes(event.to_json()),

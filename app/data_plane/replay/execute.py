@@ -31,6 +31,7 @@ from app.kernel import fault_points
 from app.kernel.clock import Clock
 from app.kernel.fault_points import FaultPoint
 from app.telemetry import tracing
+from app.telemetry.redaction import redact
 from app.telemetry.tracing import OpenSpan
 
 
@@ -242,7 +243,7 @@ def _is_done(end: ReplayEnd | None) -> bool:
 
 
 def _ended(claim: Claim, row: ReplayRow, state: Literal["refused", "failed"], outcome: str) -> _Draft:
-    end = ReplayEnd(row.replay_id, state, outcome)
+    end = ReplayEnd(row.replay_id, state, redact(outcome))
     return _Draft(row, Change(claim.tenant_id, claim.orchestration_id, claim, ends_replay=end))
 
 

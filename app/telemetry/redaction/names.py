@@ -33,7 +33,7 @@ _NAME: Final = re.compile(
     f"(?:.*)(?:(?P<personal>{_PERSONAL})|(?P<secret>{_CONFIDENTIAL}))s?(?:value|text|string|base|hash|base64|b64|raw)?[0-9]{{0,2}}"
 )
 _PLAIN_NAMES: Final = re.compile(
-    r".*(?:publickey|author|session|oauth|(?:next|page|prev|previous|continuation|sync)(?:page)?token|prompttokens?|"
+    r".*(?:public(?:key|token)|author|session|oauth|(?:next|page|prev|previous|continuation|sync)(?:page)?token|prompttokens?|"
     r"completiontokens?|(?:in|out)puttokens?|maxtokens?|totaltokens?)"
 )
 _WEAK_NAME: Final = re.compile(
@@ -89,7 +89,8 @@ _NOT_SECRET: Final = re.compile(
     r"basic|bearer|digest|strict|lax|secure|httponly|session|redacted|hidden|default|function|return|lambda|await|"
     r"new|not|the|value|file|yes|no|on|off|ok|example|key|token|secret|password|username|test|x{3,}|\*{2,}|\.{2,}|-{2,})[.!?:]?"
     r"|(?:env|file|secret|vault|ref|arn|op):[^\s]{1,256}"
-    r"|\$.*|%[(A-Za-z].*|\{.*|<.*|\[.*|\(.*|#.*|/|/[a-z.][A-Za-z0-9_./-]*|\./.*|~/.*|@.*"
+    r"|\$\{.*|\$\(.*|\$(?:[A-Z_][A-Z0-9_]*|[a-z_]+)|%\([a-z_]+\)[a-z]|%[a-zA-Z_]+%?|\{\{.*|\{[A-Za-z_.]*\}|"
+    r"<[A-Za-z _.:-]+>|\[[A-Za-z _-]*\]?|/[a-z0-9_./-]*|\./[a-z0-9_./-]*|~/.*"
 )
 """A type, a state, a placeholder, a path, a reference to where the secret is."""
 _CODE: Final = re.compile(r"[A-Za-z_]+(?:(?:\.|->|::)[A-Za-z_]+)+")
@@ -114,7 +115,13 @@ _SEPARATOR: Final = rf"(?:{_QUOTE}|\])?(?:\s{{0,4}}(?:=>|:=|=(?![=])|:|%3[ad])\s
 _BARE: Final = r"[^\s\"'`,;&<>{}\[\]()\\|]"
 
 
+def _is_public(found: Found, text: str) -> bool:
+    return text[max(0, found.start() - 7) : found.start()].rstrip("_-").lower().endswith("public")
+
+
 def _assigned(found: Found, text: str) -> Span | None:
+    if _is_public(found, text):
+        return None
     start, end = found.span("quoted")
     if start >= 0:
         value = text[start:end].strip()
@@ -156,6 +163,8 @@ def _is_code(found: Found, text: str, value: str) -> bool:
 
 
 def _weakly(found: Found, text: str) -> Span | None:
+    if _is_public(found, text):
+        return None
     start, end = found.span("value")
     return (start, end) if looks_drawn(text[start:end]) else None
 
@@ -171,8 +180,11 @@ _PAIR_OPENS: Final = re.compile(r"[(\[]\s?b?[\"'][A-Za-z0-9_.-]{0,60}\Z")
 
 def _paired(found: Found, text: str) -> Span | None:
     """A header as a pair, in repr; the same in a list of names is none."""
-    opens = _PAIR_OPENS.search(text[max(0, found.start() - 64) : found.start()])
-    return None if opens is None else _value(found, text)
+    if "value" not in found["name"]:
+        opens = _PAIR_OPENS.search(text[max(0, found.start() - 64) : found.start()])
+        if opens is None:
+            return None
+    return _value(found, text)
 
 
 def _header(found: Found, text: str) -> Span | None:
@@ -248,11 +260,12 @@ NAMES: Final = (
     ),
     Rule(
         "pair",
-        r"(?i:authorization|cookie|password|token|secret|api[_-]?key|signature(?:-256)?)[\"'],[ \t\r\n]?b?[\"']",
+        r"(?i:authorization|cookie|password|token|secret|api[_-]?key|signature(?:-256)?)\\?[\"'](?:,[ \t\r\n]?b?[\"']|"
+        r"(?i:[ \t\r\n,\"'\\]*value))",
         near(
             "authorization cookie password token secret api signature",
             r"(?P<name>(?:authorization|cookie|password|token|secret|api[_-]?key|signature(?:-256)?)"
-            r"[\"'],\s?b?[\"'])(?P<value>[^\"'\n]{1,8192})",
+            r"\\?[\"'](?:,\s?b?|,?\s{0,20}\\?[\"']?value\\?[\"']?\s?[:=]\s?)\\?[\"'])(?P<value>[^\"'\n]{1,8192})",
             _paired,
         ),
     ),

@@ -10,7 +10,7 @@ from app.telemetry.redaction import names, personal, rules, tenant_patterns
 from app.telemetry.redaction.names import Kind, is_plain, kind_of, looks_drawn
 from app.telemetry.redaction.personal import is_card
 from app.telemetry.redaction.rules import REDACTED as REDACTED
-from app.telemetry.redaction.rules import Span
+from app.telemetry.redaction.rules import Span, as_read, in_small_letters
 from app.telemetry.redaction.screen import Screen
 
 _GROUPS: Final = (*rules.GROUPS, *personal.GROUPS, *names.GROUPS)
@@ -38,28 +38,41 @@ def switch_off() -> None:
 
 def redact(text: str) -> str:
     """``text`` without secrets that have a known form or a telling name, and without personal data."""
-    if len(text) < _SHORTEST or not (_suspects(text) or tenant_patterns.suspect(text)) or _State.off:
+    if len(text) < _SHORTEST or not (_suspects(as_read(text)) or tenant_patterns.suspect(text)) or _State.off:
         return text
+    return _settled(text, lambda told: tenant_patterns.applied(_applied(told)))
+
+
+def redact_known(text: str) -> str:
+    """As ``redact``, by what Interlock knows alone: the same in every process, for what ``verify`` derives again."""
+    if len(text) < _SHORTEST or not _suspects(as_read(text)) or _State.off:
+        return text
+    return _settled(text, _applied)
+
+
+def _settled(text: str, step: Callable[[str], str]) -> str:
+    """What a step no longer changes; what it keeps changing is written against the rules and goes whole."""
     for _ in range(_ROUNDS):
-        told = _applied(text)
+        told = step(text)
         if told == text:
             return text
         text = told
-    # What replacing keeps changing is written against the rules.
     return REDACTED
 
 
 def _applied(text: str) -> str:
     """One pass of every rule of every group that has something to suspect."""
-    small = _small(text)
+    read = as_read(text)
+    small = in_small_letters(read)
     for group in _GROUPS:
-        if not group.screen.suspects(text):
+        if not group.screen.suspects(read):
             continue
         for rule in group.rules:
-            told = _without(text, rule.find(text, small))
+            told = _without(text, rule.find(read, small))
             if told is not text:
-                text, small = told, _small(told)
-    return tenant_patterns.applied(text, small)
+                text, read = told, as_read(told)
+                small = in_small_letters(read)
+    return text
 
 
 def _without(text: str, spans: Iterable[Span]) -> str:
@@ -70,12 +83,6 @@ def _without(text: str, spans: Iterable[Span]) -> str:
             pieces += (text[at:start], REDACTED)
             at = end
     return "".join((*pieces, text[at:])) if pieces else text
-
-
-def _small(text: str) -> str:
-    """The text in small letters, each where it was: of all letters, one alone would become two."""
-    small = text.lower()
-    return small if len(small) == len(text) else text.replace("\u0130", "I").lower()
 
 
 class _Name(NamedTuple):
@@ -117,7 +124,7 @@ def redact_value(value: object, name: str = "") -> object:
         return text
 
     told = _Walk(noted).redacted(value, named, 0)
-    joined = "\n".join(texts)
+    joined = as_read("\n".join(texts))
     if not (_suspects(joined) or tenant_patterns.suspect(joined)):
         return told
     return _Walk(redact).redacted(value, named, 0)
@@ -167,10 +174,21 @@ class _Walk:
         if self._left < 0:
             return REDACTED
         found: dict[str, object] = {}
+        described = _described(value)
         for key, item in value.items():
             named = _named(key if type(key) is str else text_of(key))
-            found[named.shown] = self.redacted(item, named, depth)
+            found[named.shown] = self.redacted(item, described if key == "value" else named, depth)
         return found
+
+
+def _described(value: Mapping[object, object]) -> _Name:
+    """What a member called ``value`` goes by: ``{"name": "DB_PASSWORD", "value": ...}`` says it beside it."""
+    if "value" in value:
+        for member in ("name", "key", "Name", "Key"):
+            name = value.get(member)
+            if type(name) is str:
+                return _named(name)
+    return _NO_NAME
 
 
 def _under(named: _Name, text: str, tell: Callable[[str], str]) -> str:

@@ -41,6 +41,20 @@ class Group(NamedTuple):
     rules: tuple[Rule, ...]
 
 
+_ESCAPED = re.compile(r"\\[nrtbf]")
+
+
+def as_read(text: str) -> str:
+    """The text as rules read it, each character where it was: the letter of an escape (``\\n``) begins no word."""
+    return _ESCAPED.sub(r"\\ ", text) if "\\" in text else text
+
+
+def in_small_letters(text: str) -> str:
+    """The text in small letters, each where it was: of all letters, one alone would become two."""
+    small = text.lower()
+    return small if len(small) == len(text) else text.replace("\u0130", "I").lower()
+
+
 def whole(found: Found, _text: str) -> Span | None:
     """All of what was found goes."""
     return found.span()
@@ -96,14 +110,14 @@ def _places(words: Sequence[str], small: str) -> list[int]:
     return sorted(places)
 
 
-_ESCAPES = (r"\\[nrtbf]", "%[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}", r"\\x[0-9A-Fa-f]{2}")
+_ESCAPES = ("%[0-9A-Fa-f]{2}", r"\\u[0-9A-Fa-f]{4}", r"\\x[0-9A-Fa-f]{2}")
 _WORD = "A-Za-z0-9"
 _URL_SAFE = "A-Za-z0-9_-"
 _BASE64 = "A-Za-z0-9+/_=-"
 
 
 def _begins(literal: str) -> str:
-    """``literal`` where a run begins, also behind an escape of JSON, Python or a URL.
+    """``literal`` where a run begins, also behind an escape in hex, of JSON, Python or a URL.
 
     What stands before is looked at from behind the literal, so that ``re`` leaps from one literal to the next.
     """
@@ -201,6 +215,7 @@ TOKENS: Final = (
     _token("sendgrid", "SG.", _URL_SAFE, 16, more=r"[A-Za-z0-9_-]{16,32}\."),
     _token("sentry", "sntry", _BASE64, 30, more="[su]_"),
     _token("shopify", "shp", _WORD, 24, more="(?:at|ca|pa|ss|ua|tka)_"),
+    _token("sourcegraph", "sgp_", "a-fA-F0-9_", 32, more="(?:local_)?"),
     _token("slack", "xox", "A-Za-z0-9-", 10, more=r"[a-z](?:\.xox[a-z])?-"),
     _token("slack app", "xapp-", "A-Za-z0-9-", 20),
     _token("square", "sq0", _URL_SAFE, 20, more="[a-z]{3}-"),
@@ -307,6 +322,11 @@ OTHERS: Final = (
             r"(://)(?:[^\s/:@\"'?#<>]{0,256}:[^\s/@\"'<>]{1,1024}|[^\s/:@\"'?#<>\[\]]{16,256})(?=@)",
             behind,
         ),
+    ),
+    Rule(
+        "user and password of curl",
+        r"-(?:u|-user)[ =][\"']?[^ ]*:",
+        near("-u --user", r"(-(?:u|-user)[ =]\s{0,3})[\"']?(?:[^\s\"':]{0,256}:[^\s\"']{3,256})", behind),
     ),
     Rule(
         "bearer",

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from pydantic_core import SchemaValidator, core_schema
 
-_BEFORE = r"(?:^|[^0-9A-Za-z]|\\[nrtbf]|%[0-9A-Fa-f]{2}|\\[ux](?:[0-9A-Fa-f]{2}){1,2})"
-"""What stands before a run of characters: also an escape of JSON, Python or a URL, which ends with a letter."""
+_BEFORE = r"(?:^|[^0-9A-Za-z]|%[0-9A-Fa-f]{2}|\\[ux](?:[0-9A-Fa-f]{2}){1,2})"
+"""What stands before a run of characters: also an escape in hex, of JSON, Python or a URL."""
 
 
 class Screen:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from app.kernel.linear_pattern import LinearPattern, UnsupportedPatternError
-from app.telemetry.redaction.rules import REDACTED
+from app.telemetry.redaction.rules import REDACTED, in_small_letters
 from app.telemetry.redaction.screen import Screen
 
 KEYWORD: Final = re.compile(r"[A-Za-z0-9 _.:/#@=-]{3,50}")
@@ -73,7 +73,7 @@ def install_patterns(patterns: Mapping[str, Sequence[TenantPattern]]) -> list[st
     """Make these the patterns of this process, by tenant; returns ``tenant/name`` of what cannot be used."""
     refused: list[str] = []
     ready: list[_Ready] = []
-    for tenant, pattern in ((tenant, pattern) for tenant in sorted(patterns) for pattern in patterns[tenant]):
+    for tenant, pattern in ((name, pattern) for name in sorted(patterns) for pattern in patterns[name]):
         if (
             len(ready) >= MOST_OF_ALL
             or KEYWORD.fullmatch(pattern.keyword) is None
@@ -94,10 +94,12 @@ def suspect(text: str) -> bool:
     return screen is not None and screen.suspects(text)
 
 
-def applied(text: str, small: str) -> str:
-    """``text`` without what tenants call secrets; ``small`` is the same in small letters."""
+def applied(text: str) -> str:
+    """``text`` without what tenants call secrets."""
+    if not suspect(text):
+        return text
     try:
-        spans = sorted(_spans(text, small))
+        spans = sorted(_spans(text, in_small_letters(text)))
     except _TooMuchError:
         return REDACTED
     pieces: list[str] = []
