@@ -35,7 +35,6 @@ EVENTS = int(os.environ.get("CANARY_EVENTS", "48"))
 """Orchestrations; every kind is planted at every place of an event from 24 x 11 on."""
 
 LEAVING = (
-    "query of a request",
     "refused event",
     "reason of an order",
     "reason of a settlement",
