@@ -83,6 +83,8 @@ class Played:
     statuses: dict[str, int] = field(default_factory=dict)
     """How orchestrations ended."""
     killed: list[str] = field(default_factory=list)
+    told: set[tuple[str, str]] = field(default_factory=set)
+    """Place and kind of what people told commands, and of what a refused event was called."""
     waited: Mapping[str, bytes] = field(default_factory=dict)
     """What was in Redis meanwhile."""
 
@@ -174,9 +176,12 @@ def _post(one: Running, body: bytes, number: int, **more: str) -> httpx2.Respons
 
 def _send_what_is_refused(one: Running, played: Played) -> None:
     for number in range(len(KINDS)):
-        text = planted("refused event", number, content=False).text
+        refusal = planted("refused event", number, content=False)
+        text = refusal.text
         # What a type or a path cannot hold as it is would not keep the shape that tells a secret.
         word = text if _WORD.fullmatch(text) else "nothing"
+        if word == text:
+            played.told.add((refusal.place, refusal.kind))
         refused = json.loads(event(number).to_bytes())
         body = {**refused, "id": f"refused-{number}", "type": f"dev.interlock.issue.{word}"}
         played.answers[_post(one, json.dumps(body).encode(), number).status_code] += 1
@@ -302,6 +307,7 @@ class _Said:
 
 def _say(one: Running, played: Played, said: Sequence[_Said]) -> None:
     answers = one.commands([each.arguments() for each in said])
+    played.told |= {(each.place, planted(each.place, each.number, content=False).kind) for each in said}
     for each, answer in zip(said, answers, strict=True):
         played.commands[f"{' '.join(each.command)} ({each.number})"] = answer
 
