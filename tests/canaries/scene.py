@@ -96,11 +96,15 @@ def all_markers() -> list[Marker]:
     return content + other
 
 
-def play(one: Running, events: int) -> Played:
-    """Let it all happen: ``events`` orchestrations and everything around them."""
+def play(one: Running, events: int, *, encrypt: bool) -> Played:
+    """Let it all happen: ``events`` orchestrations and everything around them.
+
+    Args:
+        encrypt: whether the client seals what it puts on the broker.
+    """
     played = Played(events)
     with RedisWatch(one) as watch:
-        _send_while_nobody_works(one, played, events)
+        _send_while_nobody_works(one, played, events, encrypt)
         _kill_while_they_work(one, played)
         _send_what_is_refused(one, played)
         _send_bad_messages(one)
@@ -140,13 +144,13 @@ def event(number: int) -> Envelope:
     )
 
 
-def _send_while_nobody_works(one: Running, played: Played, events: int) -> None:
+def _send_while_nobody_works(one: Running, played: Played, events: int, encrypt: bool) -> None:
     """Half over HTTP and half over the broker, all of them waiting in Redis for a while."""
     workers = [one.processes()[name] for name in ("orchestration", "agent_runs", "dispatch")]
     for worker in workers:
         worker.send_signal(signal.SIGSTOP)
     try:
-        client = Client(one.folder.redis_url, TENANT, SIGNING_KEY.encode())
+        client = Client(one.folder.redis_url, TENANT, SIGNING_KEY.encode(), encrypt=encrypt)
         for number in range(events):
             if number % 2:
                 client.publish(event(number))

@@ -54,11 +54,11 @@ class Scanned:
 
 
 @contextmanager
-def _scene(environment: dict[str, str]) -> Iterator[tuple[Running, Played]]:
+def _scene(environment: dict[str, str], *, encrypt: bool) -> Iterator[tuple[Running, Played]]:
     folder = Path(tempfile.mkdtemp(prefix="interlock-canaries-"))
     try:
         with running(folder / "home", environment) as one:
-            yield one, play(one, EVENTS)
+            yield one, play(one, EVENTS, encrypt=encrypt)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -89,14 +89,14 @@ def _is_meant(hit: Hit) -> bool:
 @pytest.fixture(scope="module")
 def redacted() -> Iterator[tuple[Running, Scanned]]:
     """The service as it is."""
-    with _scene({}) as (one, played):
+    with _scene({}, encrypt=True) as (one, played):
         yield one, _scan(one, played)
 
 
 @pytest.fixture(scope="module")
 def plain() -> Scanned:
     """The same with redaction switched off, and messages of the client in the clear."""
-    with _scene({"INTERLOCK_UNSAFE_NO_REDACTION": "true"}) as (one, played):
+    with _scene({"INTERLOCK_UNSAFE_NO_REDACTION": "true"}, encrypt=False) as (one, played):
         return _scan(one, played)
 
 
