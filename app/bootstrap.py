@@ -13,6 +13,7 @@ from celery import Celery
 
 from app.adapters.anchor_file import AnchorFolder
 from app.adapters.breaker_book import BreakerBook
+from app.adapters.celery import message_spans
 from app.adapters.celery.application import Transport, create
 from app.adapters.celery.carrier import CeleryCarrier
 from app.adapters.celery.garbage_collection import collect_seldom
@@ -103,7 +104,7 @@ class Telemetry:
 
     def start_spans(self, service: str) -> Tracing:
         """Write spans to the run folder, and to a collector when there is one."""
-        return exporters.configure(
+        tracing = exporters.configure(
             TracingOptions(
                 service=service,
                 home=self._settings.home,
@@ -111,6 +112,9 @@ class Telemetry:
                 otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
             )
         )
+        if tracing.messages is not None:
+            message_spans.begin(tracing.messages)
+        return tracing
 
 
 def worker_application() -> Celery:

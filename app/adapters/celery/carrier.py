@@ -11,6 +11,7 @@ from celery.exceptions import CeleryError
 from kombu.exceptions import KombuError
 
 from app.data_plane.ports import Queue, StageCanvas
+from app.telemetry import messages
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class CeleryCarrier:
         """Ring the queue's doorbell; while one is waiting, another is not sent."""
         try:
             if self._redis.set(_doorbell(queue), 1, nx=True, px=int(DOORBELL_SECONDS * 1000)):
-                self._task(queue, []).apply_async()
+                with messages.publishing(queue):
+                    self._task(queue, []).apply_async()
         except _UNREACHABLE as error:
             _log.warning("the doorbell of %s did not ring (%s)", queue.value, type(error).__name__)
 
@@ -72,7 +74,8 @@ class CeleryCarrier:
         body = self._task(Queue.AGGREGATION, list(canvas.aggregation_ids))
         sweep = self._task(Queue.DISPATCH, [], list(canvas.orchestration_ids))
         try:
-            chain(chord(group(header), body), sweep).apply_async()
+            with messages.publishing(Queue.AGENT_RUNS):
+                chain(chord(group(header), body), sweep).apply_async()
         except _UNREACHABLE as error:
             _log.warning("the canvas of %s was not published (%s)", canvas.stage, type(error).__name__)
 

@@ -21,7 +21,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NoOpTracer
 
-from app.telemetry import tracing
+from app.adapters.opentelemetry import everywhere
+from app.adapters.opentelemetry.processors import providers
+from app.telemetry import naming, tracing
 from app.telemetry.redaction import redact_value
 
 FOLDER = "spans"
@@ -51,10 +53,15 @@ class TracingOptions:
 
 
 class Tracing:
-    """The running export of one process."""
+    """The running export of one process.
 
-    def __init__(self, provider: TracerProvider | None) -> None:
+    Args:
+        messages: what the spans of messages come from, which have traces of their own.
+    """
+
+    def __init__(self, provider: TracerProvider | None, messages: TracerProvider | None = None) -> None:
         self._provider = provider
+        self.messages = messages
 
     def flush(self, seconds: float = 5.0) -> None:
         """Write what is waiting."""
@@ -66,6 +73,7 @@ class Tracing:
         provider, self._provider = self._provider, None
         if provider is not None:
             tracing.install(NoOpTracer())
+            everywhere.offer(None)
             provider.shutdown()
 
 
@@ -74,22 +82,20 @@ def configure(options: TracingOptions) -> Tracing:
 
     A missing OTLP package is a warning: a process works without its collector.
     """
-    provider = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(options.ratio)),
-        resource=Resource.create({"service.name": f"interlock.{options.service}"}),
-        shutdown_on_exit=False,
-    )
+    resource = Resource.create({"service.name": f"interlock.{options.service}"})
     path = options.home / FOLDER / f"{options.service}-{os.getpid()}.jsonl"
     exporters: list[SpanExporter] = [SpanFile(path, options.service, options.max_file_bytes)]
     if options.otlp_endpoint:
         exporters += _otlp_exporters()
-    for exporter in exporters:
-        delay = options.export_seconds * 1000
-        provider.add_span_processor(
-            BatchSpanProcessor(exporter, max_queue_size=16_384, schedule_delay_millis=delay)
-        )
-    tracing.install(provider.get_tracer("interlock"))
-    return Tracing(provider)
+    delay = options.export_seconds * 1000
+    exports = [
+        BatchSpanProcessor(exporter, max_queue_size=16_384, schedule_delay_millis=delay)
+        for exporter in exporters
+    ]
+    provider, messages = providers(exports, ParentBased(TraceIdRatioBased(options.ratio)), resource)
+    tracing.install(provider.get_tracer("interlock"), messages.get_tracer("interlock"))
+    everywhere.offer(provider)
+    return Tracing(provider, messages)
 
 
 class SpanFile(SpanExporter):
@@ -137,8 +143,20 @@ class SpanFile(SpanExporter):
             "status": span.status.status_code.name.lower(),
             "attributes": redact_value(dict(span.attributes or {})),
             "links": [
-                {"trace_id": f"{link.context.trace_id:032x}", "span_id": f"{link.context.span_id:016x}"}
+                {
+                    "trace_id": f"{link.context.trace_id:032x}",
+                    "span_id": f"{link.context.span_id:016x}",
+                    "kind": str((link.attributes or {}).get(naming.LINK, "")),
+                }
                 for link in span.links
+            ],
+            "events": [
+                {
+                    "name": event.name,
+                    "at": event.timestamp,
+                    "attributes": redact_value(dict(event.attributes or {})),
+                }
+                for event in span.events
             ],
         }
         try:

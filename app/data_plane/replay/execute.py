@@ -114,7 +114,7 @@ class Replayer:
         ]
         with orchestrations.batch(Queue.REPLAY, loaded):
             recorded = self._recorder.record(works, loaded)
-        orchestrations.carried_on([one for one in recorded if one.facts], since)
+            orchestrations.carried_on([one for one in recorded if one.facts], since)
         observing.ended(
             (batch.rows[claim.step_id], ends[claim.step_id])
             for claim, one in zip(claims, recorded, strict=True)

@@ -9,8 +9,9 @@ import logging
 from collections.abc import Iterable
 
 from app.data_plane.replay.register import Beginning, ReplayEnd, ReplayRow
-from app.telemetry import naming, tracing
+from app.telemetry import messages, naming, tracing
 from app.telemetry.logs import get_logger
+from app.telemetry.span_ids import Linked, LinkKind
 from app.telemetry.tracing import Keys, OpenSpan
 
 _log = get_logger(__name__)
@@ -22,7 +23,10 @@ def begin(tenant_id: str, beginning: Beginning, replay_id: str, original: str | 
     return tracing.begin_trace(
         naming.SPAN_RERUN,
         Keys(tenant_id, started.event_id, beginning.orchestration_id),
-        links=() if original is None else (original,),
+        links=(
+            *(() if original is None else (Linked(original, LinkKind.REPLAY),)),
+            *messages.carried_by(),
+        ),
         attributes={
             naming.WORKFLOW: started.workflow,
             naming.RELEASE: started.release,
