@@ -102,7 +102,7 @@ class Telemetry:
             adopt=adopt,
         )
 
-    def start_spans(self, service: str) -> Tracing:
+    def start_spans(self, service: str, *, libraries: bool = True) -> Tracing:
         """Write spans to the run folder, and to a collector when there is one."""
         tracing = exporters.configure(
             TracingOptions(
@@ -110,6 +110,7 @@ class Telemetry:
                 home=self._settings.home,
                 ratio=self._settings.trace_sample_ratio,
                 otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+                libraries=libraries,
             )
         )
         if tracing.messages is not None:
@@ -334,5 +335,5 @@ def api_process() -> Services:
     services = api_services()
     telemetry = Telemetry(services.settings)
     telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error", "uvicorn.access"))
-    services.tracing = telemetry.start_spans("api")
+    services.tracing = telemetry.start_spans("api", libraries=False)
     return services

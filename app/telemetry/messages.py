@@ -1,8 +1,8 @@
 """Spans of messages: what carries work is infrastructure, with traces of its own beside those of orchestrations.
 
-A message's span is kept when it carried something of an orchestration that is recorded, or when it failed; rings that
-found nothing to do, the reconciler's and the anchors' are dropped. It links to the orchestrations whose work it
-carried, and their spans to it.
+A message's span is kept when it carried something of an orchestration that is recorded, when it failed, or when it
+came again; rings that found nothing to do, the reconciler's and the anchors' are dropped. It links to the
+orchestrations whose work it carried, and their spans to it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from app.telemetry import naming, tracing
 from app.telemetry.span_ids import Linked, LinkKind, is_sampled, link_to, traceparent_of
+from app.telemetry.tracing import Held
 
 MOST_LINKS = 127
 """OpenTelemetry keeps 128; a message that comes again has one more."""
@@ -23,9 +24,9 @@ _PUBLISHES = context.create_key("interlock-publishes")
 
 
 def is_kept(span: object) -> bool:
-    """Whether the span of a message has carried work of a recorded orchestration, or has failed."""
+    """Whether the span of a message has carried work of a recorded orchestration, has failed, or came again."""
     attributes = _attributes(span)
-    return naming.QUEUE in attributes or naming.ERROR_TYPE in attributes
+    return any(name in attributes for name in (naming.QUEUE, naming.ERROR_TYPE, naming.REDELIVERED))
 
 
 @contextmanager
@@ -48,7 +49,8 @@ def batch(queue: str, size: int, parents: Sequence[str | None]) -> Iterator[None
         return
     started = tracing.messages_tracer().start_span(naming.batch_span(queue), context=context.Context())
     _tell(started, queue, size, recorded)
-    token = context.attach(trace.set_span_in_context(started))
+    held = Held()
+    token = context.attach(tracing.holding(held, trace.set_span_in_context(started)))
     try:
         yield
     except Exception as error:
@@ -57,6 +59,7 @@ def batch(queue: str, size: int, parents: Sequence[str | None]) -> Iterator[None
     finally:
         context.detach(token)
         started.end()
+        held.recorded()
 
 
 def carried_by() -> tuple[Linked, ...]:

@@ -89,8 +89,10 @@ def _after(task: Task[..., object], task_id: str, **_: object) -> None:
     first = _first_ids(request)
     kind = LinkKind.REDELIVERY if _is_redelivered(request) else LinkKind.RETRY
     link = link_to(Linked(written(first.trace_id, first.span_id), kind))
+    span = trace.get_current_span()
+    span.set_attribute(naming.REDELIVERED, kind is LinkKind.REDELIVERY)
     if link is not None:
-        trace.get_current_span().add_link(link.context, link.attributes)
+        span.add_link(link.context, link.attributes)
 
 
 def _before_its_end(task: Task[..., object], task_id: str, **_: object) -> None:

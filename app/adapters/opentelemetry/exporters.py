@@ -42,6 +42,8 @@ class TracingOptions:
         max_file_bytes: at this size a file is moved to ``<name>.1`` (whose predecessor goes) and begun anew.
         otlp_endpoint: a collector's address (``OTEL_EXPORTER_OTLP_ENDPOINT``), or empty.
         export_seconds: how long a span waits for others before it is written.
+        libraries: whether what libraries record is kept, too. Not in the API: its framework makes a span of every
+            request, and a sender's trace is no reason to keep spans without our keys.
     """
 
     service: str
@@ -50,6 +52,7 @@ class TracingOptions:
     max_file_bytes: int = 64_000_000
     otlp_endpoint: str = ""
     export_seconds: float = 1.0
+    libraries: bool = True
 
 
 class Tracing:
@@ -94,7 +97,7 @@ def configure(options: TracingOptions) -> Tracing:
     ]
     provider, messages = providers(exports, ParentBased(TraceIdRatioBased(options.ratio)), resource)
     tracing.install(provider.get_tracer("interlock"), messages.get_tracer("interlock"))
-    everywhere.offer(provider)
+    everywhere.offer(provider if options.libraries else None)
     return Tracing(provider, messages)
 
 

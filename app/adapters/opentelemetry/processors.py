@@ -53,17 +53,18 @@ class KeysProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:
         """See ``SpanProcessor``."""
-        for name in naming.CORRELATION_KEYS:
-            value = baggage.get_baggage(name, parent_context)
-            if isinstance(value, str):
-                span.set_attribute(name, value)
-        held = held_by(parent_context)
-        if held is not None:
-            self._waiting[span.context.span_id] = held
+        inherited = baggage.get_all(parent_context)
+        if inherited:
+            own = span.attributes or {}
+            for name in naming.CORRELATION_KEYS:
+                value = inherited.get(name)
+                if isinstance(value, str) and name not in own:
+                    span.set_attribute(name, value)
+        self._wait(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
         """See ``SpanProcessor``."""
-        held = self._waiting.pop(span.context.span_id, None) if self._waiting else None
+        held = self._waited(span)
         if held is None:
             self._export(span)
         else:
@@ -79,23 +80,41 @@ class KeysProcessor(SpanProcessor):
         flushed = [export.force_flush(timeout_millis) for export in self._exports]
         return all(flushed)
 
+    def _wait(self, span: Span, parent_context: context.Context | None) -> None:
+        held = held_by(parent_context)
+        if held is not None:
+            self._waiting[span.context.span_id] = held
+
+    def _waited(self, span: ReadableSpan) -> Held | None:
+        return self._waiting.pop(span.context.span_id, None)
+
     def _export(self, span: ReadableSpan) -> None:
         for export in self._exports:
             export.on_end(span)
 
 
 class MessagesProcessor(KeysProcessor):
-    """Keeps the spans of messages that carried something or failed; whoever exports them ends with the other one."""
+    """Keeps the spans of messages that carried something or failed; whoever exports them ends with the other one.
+
+    What a message publishes waits for it, so that a worker that is killed leaves no span without the one above.
+    """
 
     def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:
         """See ``SpanProcessor``."""
+        self._wait(span, parent_context)
         if span.kind is SpanKind.PRODUCER:
             messages.publish_begun(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
         """See ``SpanProcessor``."""
-        if span.kind is SpanKind.PRODUCER or messages.is_kept(span):
+        if span.kind is SpanKind.PRODUCER:
+            super().on_end(span)
+            return
+        held = self._waited(span)
+        if messages.is_kept(span):
             self._export(span)
+            if held is not None:
+                held.recorded()
 
     def shutdown(self) -> None:
         """See ``SpanProcessor``."""

@@ -170,6 +170,10 @@ class Replayer:
         ordinals = self._replays.last_ordinals(tenants, ids)
         contents = self._store.contents(tenants, _events(originals))
         drafts = [self._draft(claim, batch, originals, ordinals, contents) for claim in claims]
+        with observing.batch([draft.span for draft in drafts if draft.span is not None]):
+            self._begin(drafts)
+
+    def _begin(self, drafts: Sequence[_Draft]) -> None:
         committed = self._store.commit([draft.change for draft in drafts])
         fault_points.reached(FaultPoint.AFTER_RECORD, Queue.REPLAY)
         done = [
@@ -180,9 +184,7 @@ class Replayer:
         if any(draft.span is not None for draft in done):
             self._carrier.ring(Queue.ORCHESTRATION)
         fault_points.reached(FaultPoint.AFTER_PUBLISH, Queue.REPLAY)
-        for draft in done:
-            if draft.span is not None:
-                draft.span.end()
+        observing.begun(draft.span for draft in done if draft.span is not None)
         observing.ended(
             (draft.row, draft.change.ends_replay) for draft in done if draft.change.ends_replay is not None
         )

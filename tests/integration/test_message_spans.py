@@ -1,0 +1,134 @@
+"""Celery's instrumentation over a real Redis, that is there and that is stopped: what it leaves behind in a process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from opentelemetry import trace
+
+from app.adapters.celery import message_spans
+from app.adapters.celery.carrier import CeleryCarrier
+from app.adapters.celery.reporting import Reporter
+from app.adapters.opentelemetry.exporters import Tracing, TracingOptions, configure, read_spans
+from app.adapters.redis.connection import connect
+from app.bootstrap import celery_application
+from app.data_plane.dead_letters.letters import Cause
+from app.data_plane.dead_letters.reports import Report
+from app.data_plane.ports import Queue, StageCanvas
+from app.kernel.errors import Fate
+from app.supervisor.embedded import EmbeddedServers
+from app.telemetry import messages, tracing
+from app.telemetry.tracing import Keys
+from config.settings import Settings
+
+CANVAS = StageCanvas("release", "classify", ("run_1", "run_2"), ("agg_1",), ("orc_1",))
+KEYS = Keys("demo", "1", "orc_1")
+REPORT = Report(
+    cause=Cause.UNDECODABLE_MESSAGE,
+    code="undecodable_body",
+    fate=Fate.PERMANENT,
+    queue="dispatch",
+    digest="0" * 64,
+    size=1,
+    at="2026-01-01T00:00:00.000000Z",
+)
+
+
+@dataclass
+class Publisher:
+    """A process that publishes, as the API does: no task is registered in it."""
+
+    servers: EmbeddedServers
+    home: Path
+    carrier: CeleryCarrier
+    reporter: Reporter
+    exporting: Tracing
+
+    def spans(self) -> list[dict[str, object]]:
+        """What it has written."""
+        self.exporting.flush()
+        return [dict(line) for line in read_spans(self.home)]
+
+
+@pytest.fixture
+def publisher(home: Path) -> Iterator[Publisher]:
+    """This process, instrumented."""
+    with EmbeddedServers(home, postgresql=False, durable=False) as servers:
+        application = celery_application(Settings(home=home, redis_url=servers.redis_url))
+        exporting = configure(TracingOptions("api", home))
+        assert exporting.messages is not None
+        message_spans.begin(exporting.messages)
+        with closing(connect(servers.redis_url)) as client:
+            carrier = CeleryCarrier(application, client, runs_per_message=1)
+            yield Publisher(servers, home, carrier, Reporter(application), exporting)
+        message_spans.end()
+        exporting.shutdown()
+        application.close()
+
+
+def _parent() -> str:
+    made = tracing.begin("ingestion", KEYS).traceparent
+    assert made is not None
+    return made
+
+
+def test_a_publish_leaves_nothing_current_and_its_spans_are_in_the_messages_trace(
+    publisher: Publisher,
+) -> None:
+    """Also of tasks that this process has not registered, whose spans the instrumentation never ends."""
+    with messages.batch("ingestion", 1, [_parent()]):
+        batch = trace.get_current_span()
+        publisher.carrier.ring(Queue.ORCHESTRATION)
+        publisher.carrier.publish(CANVAS)
+        assert publisher.reporter.publish(REPORT)
+        assert trace.get_current_span() is batch
+    assert not trace.get_current_span().get_span_context().is_valid
+    found = publisher.spans()
+    (root,) = [span for span in found if span["name"] == "batch ingestion"]
+    published = [span for span in found if str(span["name"]).startswith("apply_async/")]
+    assert len(published) >= 4
+    ids = {span["span_id"] for span in found}
+    assert {span["trace_id"] for span in published} == {root["trace_id"]}
+    assert all(span["parent_span_id"] in ids for span in published)
+
+
+def test_messages_carry_the_trace_context_and_no_baggage(publisher: Publisher) -> None:
+    """The keys of whatever is current stay in this process."""
+    with tracing.span("of an orchestration", KEYS) as span:
+        publisher.carrier.publish(CANVAS)
+    assert publisher.servers.redis is not None
+    with closing(connect(publisher.servers.redis_url)) as client:
+        bodies = client.lrange("agent_runs", 0, -1)
+    assert isinstance(bodies, list)
+    assert len(bodies) == 2
+    for body in bodies:
+        headers = json.loads(body)["headers"]
+        assert "baggage" not in headers
+        assert f"{span.get_span_context().trace_id:032x}" not in json.dumps(headers)
+
+
+def test_a_publish_that_fails_leaves_nothing_current_and_the_next_trace_is_its_own(
+    publisher: Publisher,
+) -> None:
+    """With the broker stopped: the message's span tells of it, and no trace after it is polluted."""
+    assert publisher.servers.redis is not None
+    publisher.servers.redis.stop()
+    with messages.batch("ingestion", 1, [_parent()]):
+        publisher.carrier.publish(CANVAS)
+        assert not publisher.reporter.publish(REPORT)
+    publisher.carrier.publish(CANVAS)
+    assert not publisher.reporter.publish(REPORT)
+    assert not trace.get_current_span().get_span_context().is_valid
+    with tracing.span("the next one", KEYS):
+        pass
+    found = {str(span["name"]): span for span in publisher.spans()}
+    assert found["the next one"]["parent_span_id"] == ""
+    events = found["batch ingestion"]["events"]
+    assert isinstance(events, list)
+    assert [event["attributes"]["interlock.queue"] for event in events] == ["agent_runs", "dead_letter"]
+    assert found["batch ingestion"]["status"] == "error"
