@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import redis
 from celery import Celery
@@ -17,9 +18,11 @@ from app.adapters.celery import message_spans
 from app.adapters.celery.application import Transport, create
 from app.adapters.celery.carrier import CeleryCarrier
 from app.adapters.celery.garbage_collection import collect_seldom
+from app.adapters.celery.heartbeat import Heartbeat
 from app.adapters.celery.inspection_only import deny_control
 from app.adapters.celery.process_telemetry import ProcessTelemetry
 from app.adapters.celery.reporting import reporter_of
+from app.adapters.celery.task_metrics import TaskMetrics
 from app.adapters.event_loop import EventLoop
 from app.adapters.opentelemetry import exporters
 from app.adapters.opentelemetry.exporters import Tracing, TracingOptions
@@ -29,8 +32,10 @@ from app.adapters.postgresql.budgets import PostgresqlBudgets
 from app.adapters.postgresql.database import Database, Role
 from app.adapters.postgresql.liveness import Liveness
 from app.adapters.postgresql.lookups import PostgresqlLookups, TenantReadings
+from app.adapters.postgresql.redaction_patterns import PatternRefresh
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.adapters.postgresql.replays import PostgresqlReplays
+from app.adapters.postgresql.span_retention import SpanRetention
 from app.adapters.postgresql.store import PostgresqlStore
 from app.adapters.postgresql.tenants import (
     PublishedBudgets,
@@ -42,6 +47,7 @@ from app.adapters.providers.open import PooledProviders
 from app.adapters.redis.breakers import SOCKET_SECONDS, THREADS, RedisBreakers
 from app.adapters.redis.connection import connect
 from app.adapters.redis.front_lock import RedisFrontLock
+from app.adapters.redis.standing import SignsOfLife
 from app.adapters.secrets import ReferencedSecrets
 from app.adapters.targets.http import HttpTargets
 from app.adapters.watchdog import Watchdog
@@ -63,11 +69,23 @@ from app.data_plane.replay.execute import Replayer
 from app.data_plane.replay.request import ReplayDesk
 from app.data_plane.tools import load_tools
 from app.kernel.clock import SystemClock
-from app.telemetry.logs import configure_logs
+from app.telemetry.logs import configure_logs, get_logger
+from app.telemetry.redaction import switch_off
+from app.telemetry.uncaught import watch_uncaught
 from config import settings as configuration
 from config.settings import Settings
 
+if TYPE_CHECKING:
+    from app.adapters.prometheus.durable import DurableFacts
+    from app.adapters.prometheus.processes import NodeMetrics
+
 T = TypeVar("T")
+
+HEARTBEAT_SOCKET_SECONDS = 0.25
+"""How long a worker's sign of life may wait for Redis: it is given from the loop that consumes."""
+
+SCRAPE_SECONDS = 5.0
+"""How long one statement of the exporter may take."""
 
 TASK_MODULES = tuple(f"tasks.{queue.value}" for queue in Queue)
 
@@ -87,6 +105,16 @@ def _beats(settings: Settings) -> dict[str, float]:
     return {**beats, "anchor": settings.anchor_seconds} if settings.anchoring else beats
 
 
+def obey_unsafe_settings(settings: Settings) -> None:
+    """Redact nothing where that was asked for, and say so, loudly: what follows may hold any secret."""
+    if settings.unsafe_no_redaction:
+        switch_off()
+        get_logger(__name__).warning(
+            "REDACTION IS OFF: whatever this process writes may hold secrets and personal data",
+            setting="INTERLOCK_UNSAFE_NO_REDACTION",
+        )
+
+
 class Telemetry:
     """How this installation's processes log, and where their spans go."""
 
@@ -101,14 +129,22 @@ class Telemetry:
             service=service,
             adopt=adopt,
         )
+        watch_uncaught()
+        obey_unsafe_settings(self._settings)
 
-    def start_spans(self, service: str, *, libraries: bool = True) -> Tracing:
-        """Write spans to the run folder, and to a collector when there is one."""
+    def start_spans(
+        self, service: str, *, role: Role = "interlock_worker", libraries: bool = True
+    ) -> Tracing:
+        """Write spans to the database, and to a collector when there is one; none where telemetry is off."""
+        if not self._settings.telemetry:
+            return Tracing(None)
         tracing = exporters.configure(
             TracingOptions(
                 service=service,
-                home=self._settings.home,
+                database_url=self._settings.effective_database_url,
+                role=role,
                 ratio=self._settings.trace_sample_ratio,
+                traces_per_second=self._settings.traces_per_second,
                 otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
                 libraries=libraries,
             )
@@ -117,14 +153,35 @@ class Telemetry:
             message_spans.begin(tracing.messages)
         return tracing
 
+    def start_metrics(self, service: str) -> NodeMetrics | None:
+        """Measure into the run folder, in this process and whatever it forks."""
+        chosen = self._settings
+        if not chosen.telemetry:
+            return None
+        # Here, as commands of the command line never measure.
+        from app.adapters.prometheus.processes import NodeMetrics
+        from app.adapters.prometheus.serving import Address
+
+        return NodeMetrics(chosen.home, service, Address(chosen.metrics_host, chosen.worker_metrics_port))
+
 
 def worker_application() -> Celery:
     """What ``celery -A tasks`` runs, with the telemetry of whichever process that becomes."""
     settings = configuration.load()
     ProcessTelemetry(Telemetry(settings)).connect()
+    if settings.telemetry:
+        TaskMetrics().connect()
+        Heartbeat(lambda: _signs_of_life(settings)).connect()
     deny_control()
     collect_seldom()
     return celery_application(settings)
+
+
+def _signs_of_life(settings: Settings) -> SignsOfLife:
+    client = connect(
+        settings.effective_redis_url, most_connections=1, socket_seconds=HEARTBEAT_SOCKET_SECONDS
+    )
+    return SignsOfLife(client)
 
 
 class Services:
@@ -134,6 +191,8 @@ class Services:
         self.settings = settings
         self.tracing = Tracing(None)
         """The process's export of spans, where these services are what begins and ends it."""
+        self.node_metrics: NodeMetrics | None = None
+        """What the process measures, likewise."""
         self.clock = SystemClock()
         self.database = Database(settings.effective_database_url, role)
         self.redis: redis.Redis = connect(settings.effective_redis_url)
@@ -149,10 +208,12 @@ class Services:
         self.secrets = ReferencedSecrets(os.environ, settings.home)
         self.tenant_documents = TenantDocuments(self.database)
         self.tenants = TenantCredentials(self.tenant_documents, self.secrets)
+        self.redaction_patterns = PatternRefresh(self.tenant_documents)
         self.ingestion = IngestionService(self.store, self.releases, self.carrier, self.front_lock)
         self.reporter = reporter_of(application)
         self.event_loop = EventLoop()
         self._made: dict[str, object] = {}
+        self._closing = ExitStack()
         self._lock = threading.RLock()
 
     @property
@@ -276,6 +337,16 @@ class Services:
         return self._once("reconciler", lambda: Reconciler(self.store, self.budgets, self.carrier))
 
     @property
+    def span_retention(self) -> SpanRetention:
+        """What removes old spans, in the queue ``maintenance``; under a role that reads nothing of them."""
+        return self._once("span_retention", self._make_span_retention)
+
+    def _make_span_retention(self) -> SpanRetention:
+        database = Database(self.settings.effective_database_url, "interlock_retention", size=1)
+        self._closing.callback(database.close)
+        return SpanRetention(database, self.settings.span_retention_hours)
+
+    @property
     def anchorer(self) -> Anchorer:
         """What writes the heads of chains outside the database, in the queue ``maintenance``."""
         return self._once(
@@ -285,14 +356,18 @@ class Services:
 
     def close(self) -> None:
         """Give back connections and threads."""
+        self.redaction_patterns.stop()
         self.event_loop.close()
         if "breakers" in self._made:
             self.breakers.close()
         self.watchdog.stop()
         self.liveness.stop()
+        self._closing.close()
         self.database.close()
         self.redis.close()
         self.tracing.shutdown()
+        if self.node_metrics is not None:
+            self.node_metrics.shutdown()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         with self._lock:
@@ -314,7 +389,9 @@ def worker_services() -> Services:
 @lru_cache(maxsize=1)
 def _worker_services() -> Services:
     settings = configuration.load()
-    return Services(settings, celery_application(settings), "interlock_worker")
+    services = Services(settings, celery_application(settings), "interlock_worker")
+    services.redaction_patterns.start()
+    return services
 
 
 def doorbells(settings: Settings | None = None) -> CeleryCarrier:
@@ -322,6 +399,35 @@ def doorbells(settings: Settings | None = None) -> CeleryCarrier:
     settings = settings or configuration.load()
     client = connect(settings.effective_redis_url)
     return CeleryCarrier(celery_application(settings), client, runs_per_message=settings.runs_per_message)
+
+
+@contextmanager
+def durable_facts(settings: Settings) -> Iterator[DurableFacts]:
+    """What the exporter tells of durable facts, under a role that sees no content."""
+    # Here, because no other process needs them.
+    from app.adapters.postgresql.breaker_history import PostgresqlBreakerHistory
+    from app.adapters.postgresql.fact_counts import FactCounts
+    from app.adapters.postgresql.standing import PostgresqlStanding
+    from app.adapters.prometheus.durable import DurableFacts, Sources
+    from app.adapters.redis.standing import RedisReading
+
+    database = Database(
+        settings.effective_database_url, "interlock_metrics", size=1, statement_timeout_seconds=SCRAPE_SECONDS
+    )
+    client = connect(settings.effective_redis_url, most_connections=2)
+    try:
+        yield DurableFacts(
+            Sources(
+                FactCounts(database),
+                PostgresqlBreakerHistory(database),
+                PostgresqlStanding(database),
+                RedisReading(client),
+                settings.anchors,
+            )
+        )
+    finally:
+        client.close()
+        database.close()
 
 
 def api_services() -> Services:
@@ -334,6 +440,10 @@ def api_process() -> Services:
     """The services of the HTTP API's own process, with its telemetry."""
     services = api_services()
     telemetry = Telemetry(services.settings)
-    telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error", "uvicorn.access"))
-    services.tracing = telemetry.start_spans("api", libraries=False)
+    telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error"))
+    services.redaction_patterns.start()
+    services.tracing = telemetry.start_spans("api", role="interlock_api", libraries=False)
+    services.node_metrics = telemetry.start_metrics("api")
+    if services.node_metrics is not None:
+        services.node_metrics.begin_to_serve()
     return services

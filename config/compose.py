@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import yaml
 
+from app.supervisor import flower_access
 from config import topology
 from config.settings import PREFIX, Settings
 
 HEADER = """\
 # Made by `make compose` from config/topology.py; a test fails when the two differ. Do not edit.
-# Start:  echo "INTERLOCK_POSTGRES_PASSWORD=$(openssl rand -hex 16)" > .env && docker compose up --build
+# Start:  printf 'INTERLOCK_POSTGRES_PASSWORD=%s\\nFLOWER_BASIC_AUTH=operator:%s\\n' \\
+#           $(openssl rand -hex 16) $(openssl rand -hex 16) > .env && docker compose up --build
 # Grow:   docker compose up --scale agent_runs=4
 """
 
@@ -17,6 +21,7 @@ POSTGRES_IMAGE = "postgres:18"
 REDIS_IMAGE = "redis:8"
 
 _PASSWORD = "${INTERLOCK_POSTGRES_PASSWORD:?choose one in .env}"  # noqa: S105 - a reference, not a password
+_FLOWER = {flower_access.VARIABLE: "${FLOWER_BASIC_AUTH:?choose operator:PASSWORD in .env}"}
 _DATABASE_URL = f"postgresql://interlock:{_PASSWORD}@postgresql:5432/interlock"
 
 Value = str | int | float | bool | list["Value"] | dict[str, "Value"]
@@ -34,7 +39,8 @@ def document(settings: Settings) -> str:
         "publish": _one_shot(topology.publish(), {"migrate": "service_completed_successfully"}),
         "api": _listening(("python", "-m", "app", "api"), settings.api_port, "API"),
         "beat": _lasting(("python", "-m", "app", "beat"), {}),
-        "flower": _listening(("python", "-m", "app", "flower"), settings.flower_port, "FLOWER"),
+        "flower": _listening(("python", "-m", "app", "flower"), settings.flower_port, "FLOWER", _FLOWER),
+        "metrics": _listening(topology.metrics(), settings.metrics_port, "METRICS"),
     }
     for group in topology.BY_QUEUE:
         services[group.name] = _lasting(topology.worker(group, settings), topology.WORKER_ENVIRONMENT)
@@ -76,9 +82,12 @@ def _lasting(command: topology.Command, extra: dict[str, str]) -> Service:
     }
 
 
-def _listening(command: topology.Command, port: int, part: str) -> Service:
+def _listening(
+    command: topology.Command, port: int, part: str, extra: Mapping[str, str] | None = None
+) -> Service:
     probe = f"import socket; socket.create_connection(('127.0.0.1', {port}), 2)"
-    return _lasting(command, {f"{PREFIX}{part}_HOST": "0.0.0.0", f"{PREFIX}{part}_PORT": str(port)}) | {  # noqa: S104 - in its container
+    address = {f"{PREFIX}{part}_HOST": "0.0.0.0", f"{PREFIX}{part}_PORT": str(port)}  # noqa: S104 - in its container
+    return _lasting(command, {**address, **(extra or {})}) | {
         "ports": [f"127.0.0.1:{port}:{port}"],
         "healthcheck": _health(["CMD", "python", "-c", probe]),
     }

@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     """Where the exporter of durable facts listens."""
     worker_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     """Where a worker's or the API's own metrics are read; 0 is any free port, told in ``metrics/targets``."""
+    unsafe_no_redaction: bool = False
+    """For the control of a scan for secrets: logs, spans and stored words show everything. Each process warns of it."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from app.adapters.celery.shown import counted
 from app.data_plane.ports import Queue
+from app.data_plane.work_done import WorkDone
 from tasks import celery
 from tasks.locked import free_ones
 from tasks.unit_of_work import Unit, unit_of_work
@@ -15,10 +17,12 @@ def execute(unit: Unit, run_ids: list[str] | None = None) -> str:
     services = unit.services
     if not run_ids:
         services.carrier.answer(Queue.AGENT_RUNS)
-        count, failed = services.event_loop.run(services.runner.execute(unit.worker))
-        return f"{count} runs, {failed} failed"
+        return _told(services.event_loop.run(services.runner.execute(unit.worker)))
     with free_ones(services, run_ids) as free:
         if not free:
             return "0 runs: another worker is on them"
-        count, failed = services.event_loop.run(services.runner.execute(unit.worker, free))
-    return f"{count} runs, {failed} failed"
+        return _told(services.event_loop.run(services.runner.execute(unit.worker, free)))
+
+
+def _told(work: WorkDone) -> str:
+    return counted(f"{work.steps} runs, {work.failed} failed", work.orchestration_ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.adapters.celery.shown import counted
 from app.bootstrap import worker_services
 from app.data_plane.ports import Queue
 from app.kernel import fault_points
@@ -17,8 +18,8 @@ def record(*reports: JsonValue) -> str:
     """Record reports; while the database is away, they wait."""
     fault_points.reached(FaultPoint.AFTER_RECEIVE, Queue.DEAD_LETTER)
     try:
-        count = worker_services().dead_letters.receive(reports)
+        work = worker_services().dead_letters.receive(reports)
     except TransientError as error:
         return put_off(record, list(reports), error)
     fault_points.reached(FaultPoint.AFTER_RECORD_BEFORE_ACK, Queue.DEAD_LETTER)
-    return f"{count} dead letters"
+    return counted(f"{work.steps} dead letters", work.orchestration_ids)

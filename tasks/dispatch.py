@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from app.adapters.celery.shown import counted
 from app.data_plane.ports import Queue
+from app.data_plane.work_done import WorkDone
 from tasks import celery
 from tasks.locked import free_ones
 from tasks.unit_of_work import Unit, unit_of_work
@@ -18,8 +20,7 @@ def deliver(
     ids = action_ids or orchestration_ids
     if not ids:
         services.carrier.answer(Queue.DISPATCH)
-        count, failed = services.event_loop.run(services.dispatcher.deliver(unit.worker))
-        return f"{count} deliveries, {failed} not confirmed"
+        return _told(services.event_loop.run(services.dispatcher.deliver(unit.worker)))
     with free_ones(services, ids) as free:
         if not free:
             return "0 deliveries: another worker is on them"
@@ -28,5 +29,8 @@ def deliver(
             action_ids=free if action_ids else (),
             orchestration_ids=() if action_ids else free,
         )
-        count, failed = services.event_loop.run(work)
-    return f"{count} deliveries, {failed} not confirmed"
+        return _told(services.event_loop.run(work))
+
+
+def _told(work: WorkDone) -> str:
+    return counted(f"{work.steps} deliveries, {work.failed} not confirmed", work.orchestration_ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from app.adapters.celery.reporting import UnreportedError
+from app.adapters.celery.shown import counted
 from app.bootstrap import worker_services
 from app.data_plane.ingestion.messages import accept_message
 from app.data_plane.ingestion.refusals import refusal
@@ -31,4 +32,6 @@ def accept(message: JsonValue) -> str:
         if not services.reporter.publish(report):
             raise UnreportedError(report.model_dump_json()) from error
         return f"refused: {error.code}"
-    return f"{answer.state}: {len(answer.orchestration_ids)} orchestrations"
+    return counted(
+        f"{answer.state}, {len(answer.orchestration_ids)} orchestrations", answer.orchestration_ids
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.adapters.celery.shown import counted
 from app.data_plane.ports import Queue
 from tasks import celery
 from tasks.unit_of_work import Unit, unit_of_work
@@ -12,5 +13,5 @@ from tasks.unit_of_work import Unit, unit_of_work
 def advance(unit: Unit, step_ids: list[str] | None = None) -> str:
     """Advance these steps, or whatever is due."""
     unit.services.carrier.answer(Queue.ORCHESTRATION)
-    count = unit.services.advancer.advance(unit.worker, step_ids or ())
-    return f"{count} orchestrations advanced"
+    work = unit.services.advancer.advance(unit.worker, step_ids or ())
+    return counted(f"{work.steps} orchestrations advanced, {work.failed} failed", work.orchestration_ids)

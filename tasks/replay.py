@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.adapters.celery.shown import counted
 from app.data_plane.ports import Queue
 from tasks import celery
 from tasks.unit_of_work import Unit, unit_of_work
@@ -12,4 +13,5 @@ from tasks.unit_of_work import Unit, unit_of_work
 def execute(unit: Unit, replay_ids: list[str] | None = None) -> str:
     """Carry out these replays, or whatever is due."""
     unit.services.carrier.answer(Queue.REPLAY)
-    return f"{unit.services.replayer.execute(unit.worker, replay_ids or ())} replays carried out"
+    work = unit.services.replayer.execute(unit.worker, replay_ids or ())
+    return counted(f"{work.steps} replays, {work.failed} refused or failed", work.orchestration_ids)

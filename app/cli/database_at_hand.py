@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from app.adapters.postgresql.database import Database, Role
+from app.adapters.postgresql.redaction_patterns import learn_patterns
+from app.adapters.postgresql.tenants import TenantDocuments
 from app.kernel.errors import NotFoundError
 from app.supervisor.embedded import EmbeddedServers
 from app.supervisor.errors import AlreadyRunningError
 from app.supervisor.lock import FolderLock
+from app.telemetry.redaction import switch_off
 from config import settings
 from config.settings import Settings
 
@@ -43,6 +46,9 @@ def database_at_hand(role: Role, *, size: int = 1) -> Iterator[Database]:
             _serve(chosen, stack)
         database = Database(chosen.effective_database_url, role, size=size)
         stack.callback(database.close)
+        if chosen.unsafe_no_redaction:
+            switch_off()
+        learn_patterns(TenantDocuments(database))
         yield database
 
 

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from app.kernel.errors import DefectError, InterlockError
+from app.telemetry.redaction import redact
 from config import settings
 
 COMMANDS = {
@@ -24,6 +25,7 @@ COMMANDS = {
     "api": "app.cli.parts:api",
     "beat": "app.cli.parts:beat",
     "flower": "app.cli.parts:flower",
+    "metrics": "app.cli.metrics:metrics",
     "demo": "app.cli.demo:demo",
     "projections": "app.cli.projections:projections",
     "audit": "app.cli.audit:audit",
@@ -88,14 +90,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _tell(error: InterlockError, *, as_json: bool) -> None:
+    what, remedy = redact(error.what), redact(error.remedy)
     if as_json:
-        shown = {"code": error.code, "what": error.what, "remedy": error.remedy, "fate": error.fate.value}
+        shown = {"code": error.code, "what": what, "remedy": remedy, "fate": error.fate.value}
         print(json.dumps({"error": shown}), file=sys.stderr)
         return
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"[bold red]Failed:[/] {_plain(error.what)}")
-    if error.remedy:
-        console.print(f"[bold]What to do:[/] {_plain(error.remedy)}")
+    console.print(f"[bold red]Failed:[/] {_plain(what)}")
+    if remedy:
+        console.print(f"[bold]What to do:[/] {_plain(remedy)}")
 
 
 def _plain(text: str) -> str:
@@ -108,7 +111,7 @@ def _defect(error: Exception) -> DefectError:
         log = settings.load().folder.logs / "cli.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as file:
-            traceback.print_exception(error, file=file)
+            file.write(redact("".join(traceback.format_exception(error))))
         where = f"Its trace is in {log}; please report it."
     except (OSError, InterlockError):
         where = "Please report it."

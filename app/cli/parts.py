@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from app.supervisor import flower_access
 from app.supervisor.children import Program
 from config import settings, topology
 
@@ -45,8 +46,10 @@ def beat() -> None:
 
 
 def flower() -> None:
-    """Serve Flower in this process."""
-    _become("flower", topology.flower(settings.load()))
+    """Serve Flower in this process. Refuses to begin without a password."""
+    chosen = settings.load()
+    flower_access.basic_auth(os.environ, chosen.home)
+    _become("flower", topology.flower(chosen))
 
 
 def _become(name: str, command: topology.Command) -> None:

@@ -1,10 +1,11 @@
-"""What ``up`` provides for the tenants that ship with Interlock, where the database is the embedded one."""
+"""What ``up`` provides: for the shipped tenants, where the database is the embedded one, and for Flower."""
 
 from __future__ import annotations
 
 import os
 
 from app.control_plane.documents import read_documents
+from app.supervisor import flower_access
 from app.supervisor.secrets_folder import draw_missing, references
 from config.settings import CHECKOUT, Settings
 
@@ -18,3 +19,9 @@ def provide_secrets(settings: Settings) -> tuple[str, ...]:
         return ()
     tenants = [held.model.tenant for held in read_documents(CHECKOUT / "config").tenants.values()]
     return draw_missing(settings.home, references(tenants), os.environ)
+
+
+def provide_flower_password(settings: Settings) -> None:
+    """Draw the password that Flower asks for, unless there is one already, whatever the database."""
+    if flower_access.VARIABLE not in os.environ:
+        draw_missing(settings.home, [flower_access.REFERENCE], os.environ)

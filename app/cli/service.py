@@ -6,6 +6,8 @@ import json as json_text
 import os
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, TypedDict
 
 import psutil
@@ -14,11 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.plan import SINK_VARIABLE, whole_service
-from app.cli.provided_secrets import provide_secrets
+from app.cli.provided_secrets import provide_flower_password, provide_secrets
 from app.cli.stopping import stopping
-from app.supervisor import service
+from app.supervisor import flower_access, service
 from app.supervisor.background import start_in_background
 from app.supervisor.record import Recorded
+from app.telemetry.readable import readable
 from config import settings
 from config.settings import CHECKOUT
 
@@ -31,9 +34,12 @@ def up(
         bool, typer.Option(help="Return when it is ready; it goes on in the background.")
     ] = False,
     quiet: Annotated[bool, typer.Option(help="Do not repeat the processes' output here.")] = False,
+    raw: Annotated[bool, typer.Option(help="Repeat their lines as they are in the files: JSON.")] = False,
     flower: Annotated[bool, typer.Option(help="Run Flower, too.")] = True,
 ) -> None:
     """Run the whole service until Ctrl-C: servers, API, workers, beat and Flower; restart what dies.
+
+    Repeats the processes' output in a form for people; logs/ in the run folder keeps it as JSON.
 
     On the embedded database the sink runs, too, unless INTERLOCK_DEMO_SINK_URL names another target.
     """
@@ -42,12 +48,14 @@ def up(
         options = () if flower else ("--no-flower",)
         _show_listens(start_in_background(chosen.folder, CHECKOUT, options), as_json=json)
         return
-    repeat = not (quiet or json)
+    say = _drop if quiet or json else _print_raw if raw else _print_line
     with stopping() as stop:
         provide_secrets(chosen)
+        if flower:
+            provide_flower_password(chosen)
         with_sink = chosen.database_url is None and not os.environ.get(SINK_VARIABLE)
         plan = whole_service(chosen, with_flower=flower, with_sink=with_sink)
-        whole = service.Service(plan, say=_print_line if repeat else _drop, abandoned=stop)
+        whole = service.Service(plan, say=say, abandoned=stop)
         with whole:
             if not stop():
                 _show_listens(whole.listens, as_json=json)
@@ -84,7 +92,13 @@ def status(json: Json = False) -> None:
         listens = dict(record.listens or {}) if running else {}
         print(
             json_text.dumps(
-                {"running": running, "ready": running and record.ready, "listens": listens, "processes": rows}
+                {
+                    "running": running,
+                    "ready": running and record.ready,
+                    "listens": listens,
+                    **_flower_as_json(listens),
+                    "processes": rows,
+                }
             )
         )
     elif not rows:
@@ -96,6 +110,11 @@ def status(json: Json = False) -> None:
 
 
 def _print_line(name: str, line: str) -> None:
+    sys.stdout.write(f"{readable(name, line)}\n")
+    sys.stdout.flush()
+
+
+def _print_raw(name: str, line: str) -> None:
     sys.stdout.write(f"{name:>14} | {line}\n")
     sys.stdout.flush()
 
@@ -106,12 +125,24 @@ def _drop(_name: str, _line: str) -> None:
 
 def _show_listens(listens: dict[str, str], *, as_json: bool) -> None:
     if as_json:
-        print(json_text.dumps({"listens": listens}), flush=True)
+        print(json_text.dumps({"listens": listens, **_flower_as_json(listens)}), flush=True)
         return
     print("Interlock is up.", flush=True)
     for name, address in listens.items():
-        print(f"  {name:<11} {address}", flush=True)
+        print(f"  {name:<11} {_told(name, address)}", flush=True)
     print("Stop it with Ctrl-C, or `python -m app down`.", flush=True)
+
+
+def _told(name: str, address: object) -> str:
+    return f"{address} ({_flower_access()})" if name == "flower" else str(address)
+
+
+def _flower_access() -> flower_access.Access:
+    return flower_access.access(os.environ, settings.load().home)
+
+
+def _flower_as_json(listens: Mapping[str, object]) -> dict[str, object]:
+    return {"flower": asdict(_flower_access())} if "flower" in listens else {}
 
 
 def _row(entry: Recorded) -> _Row:
@@ -159,4 +190,4 @@ def _show_rows(rows: list[_Row], listens: object) -> None:
     console.print(table)
     if isinstance(listens, dict):
         for name, address in listens.items():
-            console.print(f"{name}: {address}", highlight=False, soft_wrap=True)
+            console.print(f"{name}: {_told(name, address)}", highlight=False, soft_wrap=True)

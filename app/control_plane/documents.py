@@ -18,7 +18,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from app.control_plane.problems import DocumentError, Problem, from_validation
-from app.control_plane.tenants import ReferenceData, Tenant, target_problems
+from app.control_plane.tenants import ReferenceData, Tenant, redaction_problems, target_problems
 from app.control_plane.yaml_reader import MAX_BYTES, read_yaml
 from app.kernel.document import Frozen
 from app.kernel.release import AgentBundle, Policy, Provider, WorkflowTemplate
@@ -277,7 +277,8 @@ def _rules(folder: _VersionFolder, name: str) -> list[JsonValue]:
 def _tenant(folder: _VersionFolder) -> TenantDocument:
     value = folder.mapping("tenant.yaml")
     _check_own(folder, "tenant.yaml", value)
-    wrong = [folder.refuse("tenant.yaml", *problem) for problem in target_problems(value.get("targets"))]
+    problems = (*target_problems(value.get("targets")), *redaction_problems(value.get("redaction")))
+    wrong = [folder.refuse("tenant.yaml", *problem) for problem in problems]
     if wrong:
         raise wrong[0]
     collections = {

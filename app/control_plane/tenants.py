@@ -10,8 +10,9 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, JsonValue
 
 from app.control_plane.target_urls import InvalidTargetUrlError, read_target_url
-from app.kernel.document import Frozen, Name
+from app.kernel.document import Frozen, Name, absent
 from app.kernel.release import Budget
+from app.telemetry.redaction.tenant_patterns import KEYWORD, MOST_PATTERNS, pattern_fault
 
 SecretRef = Annotated[
     str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|secret:[A-Za-z][A-Za-z0-9_-]*)$")
@@ -42,6 +43,22 @@ class TenantBudget(Budget):
     per: Literal["day", "month"] = "month"
 
 
+class SecretPattern(Frozen):
+    """What this tenant calls a secret, for redaction: a word that stands in or near it, and what it looks like."""
+
+    name: Name
+    keyword: str
+    """At least three characters, found in any case; without it the pattern is not tried."""
+    pattern: str
+    """Matched in linear time, so without anchors, look-around and references back."""
+
+
+class Redaction(Frozen):
+    """What is redacted beside the kinds that Interlock knows."""
+
+    patterns: tuple[SecretPattern, ...] = ()
+
+
 class Tenant(Frozen):
     """A tenant's document; its reference data lies beside it, a file for each collection."""
 
@@ -55,7 +72,8 @@ class Tenant(Frozen):
     signing_key: SecretRef | None = None
     """What the client's messages over the broker are signed with; without it none is accepted."""
     targets: Mapping[Name, TenantTarget] = {}
-    budget: TenantBudget | None = Field(default=None, exclude_if=lambda value: value is None)
+    budget: TenantBudget | None = Field(default=None, exclude_if=absent)
+    redaction: Redaction | None = Field(default=None, exclude_if=absent)
 
 
 class ReferenceData(Frozen):
@@ -64,15 +82,15 @@ class ReferenceData(Frozen):
     collections: Mapping[Name, Mapping[str, Mapping[str, JsonValue]]] = {}
 
 
-class TargetProblem(NamedTuple):
-    """What is wrong with a target of a tenant's document: in which field, why, and what to do."""
+class TenantProblem(NamedTuple):
+    """What is wrong with a tenant's document: in which field, why, and what to do."""
 
     field: str
     reason: str
     remedy: str
 
 
-def target_problems(targets: object) -> Iterator[TargetProblem]:
+def target_problems(targets: object) -> Iterator[TenantProblem]:
     """What in a document's ``targets`` could never be delivered to; a reference is looked at when it is resolved.
 
     Of what is being published, and no rule of the model: a document that was published before stays readable.
@@ -85,14 +103,42 @@ def target_problems(targets: object) -> Iterator[TargetProblem]:
             try:
                 read_target_url(url)
             except InvalidTargetUrlError as error:
-                yield TargetProblem(f"targets.{name}.url", error.what, error.remedy)
+                yield TenantProblem(f"targets.{name}.url", error.what, error.remedy)
         for place, network in enumerate(networks) if isinstance(networks, list) else ():
             if isinstance(network, str) and not _is_network(network):
-                yield TargetProblem(
+                yield TenantProblem(
                     f"targets.{name}.allow.{place}",
                     "it is no network, or has bits set behind its length",
                     "Write it as 10.0.0.0/8 or fd00::/8.",
                 )
+
+
+def redaction_problems(redaction: object) -> Iterator[TenantProblem]:
+    """What in a document's ``redaction`` could not be used; of what is being published, as with targets."""
+    patterns = redaction.get("patterns") if isinstance(redaction, dict) else None
+    given = patterns if isinstance(patterns, list) else []
+    if len(given) > MOST_PATTERNS:
+        yield TenantProblem(
+            "redaction.patterns",
+            f"there are {len(given)}",
+            f"List {MOST_PATTERNS} at most; join some with |.",
+        )
+    for place, entry in enumerate(given):
+        if not isinstance(entry, dict):
+            continue
+        keyword, pattern = entry.get("keyword"), entry.get("pattern")
+        if isinstance(keyword, str) and KEYWORD.fullmatch(keyword) is None:
+            yield TenantProblem(
+                f"redaction.patterns.{place}.keyword",
+                "it is not 3 to 50 letters, digits, spaces and _.:/#@=-",
+                "Name what always stands in such a secret, like its prefix.",
+            )
+        if isinstance(pattern, str) and (fault := pattern_fault(pattern)) is not None:
+            yield TenantProblem(
+                f"redaction.patterns.{place}.pattern",
+                fault,
+                "Use characters, classes, groups, | and counts, as in ACME-[0-9]{8}.",
+            )
 
 
 def _is_network(text: str) -> bool:

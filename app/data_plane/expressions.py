@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
+from app.telemetry.redaction import redact_known
 from interlock.canonical import JsonValue, NotCanonicalError, canonical_bytes
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Scope:
         try:
             value = _program(expression).execute(self._context)
         except _EVALUATION_ERRORS as error:
-            return ExpressionError(f"{type(error).__name__}: {str(error)[:200]}")
+            return ExpressionError(f"{type(error).__name__}: {redact_known(str(error))[:200]}")
         return _as_json(value)
 
     def holds(self, expression: str | None) -> bool | ExpressionError:
@@ -78,5 +79,5 @@ def _as_json(value: object) -> JsonValue | ExpressionError:
     try:
         canonical_bytes(cast("JsonValue", value))
     except NotCanonicalError as error:
-        return ExpressionError(f"the value is not JSON: {error}")
+        return ExpressionError(f"the value is not JSON: {redact_known(str(error))}")
     return cast("JsonValue", value)

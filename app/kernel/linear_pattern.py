@@ -13,6 +13,7 @@ MAX_CHARACTERS = 20_000
 """A longer text is not matched; a schema with a pattern means a short text."""
 _MAX_STATES = 1_000
 _MAX_GROUPS = 20
+_MOST_KNOWN = 10_000
 
 _Range = tuple[int, int]
 _TOP = 0x10FFFF
@@ -84,6 +85,7 @@ class LinearPattern:
         self._steps = automaton.steps
         self._closures = [automaton.closure(state) for state in range(len(automaton.steps))]
         self._first = self._closures[first]
+        self._known: dict[tuple[frozenset[int], str], frozenset[int]] = {}
 
     def matches(self, text: str) -> bool:
         """Whether the pattern is found in ``text``, which is at most ``MAX_CHARACTERS`` long."""
@@ -99,8 +101,29 @@ class LinearPattern:
                 return False
         return self._last in current
 
+    def longest_from(self, text: str, start: int, most: int) -> tuple[int, int]:
+        """Where the longest match from ``start`` on ends, within ``most`` characters, and where reading ended.
+
+        Without a match the first is -1.
+        """
+        current, end = self._first, -1
+        for at in range(start, min(len(text), start + most)):
+            if self._last in current:
+                end = at
+            if (following := self._known.get((current, text[at]))) is None:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                following = self._known[current, text[at]] = self._next(current, ord(text[at]), set())
+            current = following
+            if not current:
+                return end, at + 1
+        read = min(len(text), start + most)
+        return (read if self._last in current else end), read
+
     def _after(self, current: frozenset[int], code: int) -> frozenset[int]:
-        following: set[int] = set() if self._at_start else set(self._first)
+        return self._next(current, code, set() if self._at_start else set(self._first))
+
+    def _next(self, current: frozenset[int], code: int, following: set[int]) -> frozenset[int]:
         for state in current:
             step = self._steps[state]
             if step is not None and any(low <= code <= high for low, high in step[0]):

@@ -271,7 +271,7 @@ def wipe(folder: RunFolder) -> None:
             folder.redis,
             folder.logs,
             folder.home / "secrets",
-            folder.home / "spans",
+            folder.home / "metrics",
         ):
             if part.exists():
                 shutil.rmtree(part)

@@ -33,6 +33,8 @@ if not structlog.is_configured():
     )
 
 _STRUCTURE = frozenset({"timestamp", "level", "logger"})
+_TALKATIVE = ("httpx2", "httpcore2", "openai", "anthropic")
+"""Libraries that tell each call of theirs, with its address or its body: the facts, spans and metrics tell it too."""
 
 
 def configure_logs(
@@ -69,7 +71,7 @@ def configure_logs(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = _Output(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -83,6 +85,8 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     for name in adopt:
         adopted = logging.getLogger(name)
         adopted.handlers = []
@@ -100,6 +104,23 @@ def correlated(keys: Keys) -> Iterator[None]:
     """Every line logged inside the block (and in tasks started there) carries ``keys``."""
     with structlog.contextvars.bound_contextvars(**keys.named()):
         yield
+
+
+class _Output(logging.StreamHandler[TextIO]):
+    """Where lines go. Of one that cannot be written the logger is told; the standard handler would show its values."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        kind = sys.exc_info()[0]
+        told = {
+            "event": "a line could not be written",
+            "level": "error",
+            "logger": record.name,
+            "error": kind.__name__ if kind is not None else "",
+        }
+        try:
+            self.stream.write(orjson.dumps(told).decode() + self.terminator)
+        except (OSError, ValueError):
+            return
 
 
 def _with_service(service: str) -> Processor:
@@ -132,5 +153,14 @@ def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         return orjson.dumps(event, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:
         # A lone surrogate or an integer beyond 64 bits, which orjson refuses and a log line survives.
-        words = {str(name): redact(ascii(value)) for name, value in event.items()}
-        return orjson.dumps(words).decode()
+        return orjson.dumps({_ascii(name): _ascii(value) for name, value in event.items()}).decode()
+
+
+def _ascii(value: object) -> str:
+    try:
+        return redact(
+            ascii(value) if not isinstance(value, str) else value.encode("ascii", "backslashreplace").decode()
+        )
+    except ValueError:
+        # More digits than Python turns into a text.
+        return f"<{type(value).__name__} without text>"

@@ -1,4 +1,4 @@
-"""The names of spans, metrics and attributes, in one place: the GenAI conventions are still changing.
+"""The names of spans and attributes, in one place: the GenAI conventions are still changing.
 
 They follow OpenTelemetry's semantic conventions where those have a name. Content (prompts, answers,
 arguments) is never an attribute; digests are.
@@ -59,9 +59,6 @@ HTTP_STATUS: Final = "http.response.status_code"
 
 EVENT_PROVIDER_HOP: Final = "interlock.provider.hop"
 EVENT_PUBLISH_FAILED: Final = "interlock.publish.failed"
-METRIC_BREAKER_CHANGES: Final = "interlock.breaker.changes"
-METRIC_BREAKER_REFUSALS: Final = "interlock.breaker.refusals"
-METRIC_PROVIDER_HOPS: Final = "interlock.provider.hops"
 PROVIDER: Final = "provider"
 MODEL: Final = "model"
 TO: Final = "to"

@@ -13,12 +13,15 @@ import httpx2
 import psycopg
 import pytest
 
-from app.adapters.opentelemetry.exporters import read_spans
 from app.cli.plan import whole_service
 from app.supervisor.children import Program
+from app.supervisor.embedded import EmbeddedServers
 from app.supervisor.service import Service
+from app.telemetry import naming
+from app.telemetry.stored_spans import StoredSpan
 from config import settings
 from tests.eventually import assert_eventually
+from tests.recorded_spans import recorded_spans
 
 PLANTED = "ghp_" + "p1A9" * 9
 """A secret in the shape of GitHub's tokens, in an issue's body and in an event's type."""
@@ -30,7 +33,7 @@ SENDER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 @dataclass(frozen=True)
 class Span:
-    """One line of a span file."""
+    """One span of the store, with its keys among its attributes."""
 
     name: str
     service: str
@@ -89,7 +92,7 @@ def observe(home: Path) -> Observed:
             ).fetchall()
     return Observed(
         home=home,
-        spans=[_span(line) for line in read_spans(home)],
+        spans=[_span(span) for span in _spans_of(home)],
         lines=_lines(home),
         requests=[json.loads(line) for line in (home / "sink.jsonl").read_text().splitlines()],
         orchestrations=rows,
@@ -107,10 +110,11 @@ def scan(folders: list[Path], *secrets: str) -> list[str]:
 
 @contextmanager
 def _running(home: Path, environment: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
-    ports = [_free_port(), _free_port()]
+    ports = [_free_port(), _free_port(), _free_port()]
     for name, value in {
         "INTERLOCK_HOME": str(home),
         "INTERLOCK_API_PORT": str(ports[0]),
+        "INTERLOCK_METRICS_PORT": str(ports[2]),
         "INTERLOCK_DEMO_SINK_URL": f"http://127.0.0.1:{ports[1]}",
         "INTERLOCK_SECRET_DEMO_API_KEY": API_KEY,
         "INTERLOCK_TRACE_SAMPLE_RATIO": "1",
@@ -162,20 +166,24 @@ def _post(url: str, event: Mapping[str, object], **headers: str) -> httpx2.Respo
     )
 
 
-def _span(line: Mapping[str, object]) -> Span:
-    attributes, links = line["attributes"], line["links"]
-    assert isinstance(attributes, dict)
-    assert isinstance(links, list)
-    names = ("tenant_id", "event_id", "orchestration_id", "run_id")
+def _spans_of(home: Path) -> list[StoredSpan]:
+    """What the service's processes had written when they had ended."""
+    with EmbeddedServers(home, durable=False, redis=False) as servers:
+        return recorded_spans(servers.database_url)
+
+
+def _span(span: StoredSpan) -> Span:
+    values = (span.tenant_id, span.event_id, span.orchestration_id, span.run_id)
+    keys = {name: value for name, value in zip(naming.CORRELATION_KEYS, values, strict=True) if value}
     return Span(
-        name=str(line["name"]),
-        service=str(line["service"]),
-        trace_id=str(line["trace_id"]),
-        span_id=str(line["span_id"]),
-        parent=str(line["parent_span_id"]),
-        keys={name: attributes[name] for name in names if name in attributes},
-        attributes=attributes,
-        links=len(links),
+        name=span.name,
+        service=span.service,
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent=span.parent_span_id,
+        keys=keys,
+        attributes={**span.attributes, **keys},
+        links=len(span.links),
     )
 
 

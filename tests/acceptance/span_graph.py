@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from app.adapters.celery import message_spans
-from app.adapters.opentelemetry.exporters import TracingOptions, configure, read_spans
+from app.adapters.opentelemetry.exporters import TracingOptions, configure
 from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.store import PostgresqlStore
 from app.data_plane.ingestion.accept import Submission
@@ -28,6 +28,8 @@ from app.data_plane.tools import load_tools
 from app.kernel.fault_points import FaultPoint
 from app.kernel.release import Release, Review, ScriptedCall, ScriptedProvider, ScriptedRule
 from app.kernel.tool_spec import AgentTool
+from app.telemetry import naming
+from app.telemetry.stored_spans import StoredSpan
 from config.settings import CHECKOUT
 from config.topology import WorkerGroup
 from interlock.canonical import JsonValue
@@ -37,6 +39,7 @@ from tests.acceptance.repairs import Repairs, repairable_release, repairs
 from tests.calling_workflow import calling_release, record
 from tests.eventually import assert_eventually
 from tests.faults.arming import Arming
+from tests.recorded_spans import recorded_spans
 from tests.system import RunningSystem
 
 SENDER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -84,25 +87,26 @@ class Span:
         return [link.span_id for link in self.links if link.kind == kind]
 
 
-def spans_of(home: Path) -> list[Span]:
+def spans_of(system: RunningSystem) -> list[Span]:
     """Every span that the processes of a system have kept."""
-    return [_span(line) for line in read_spans(home)]
+    return [_span(one) for one in recorded_spans(system.database_url)]
 
 
-def _span(line: Mapping[str, object]) -> Span:
-    attributes, links = line["attributes"], line["links"]
-    assert isinstance(attributes, dict)
-    assert isinstance(links, list)
+def _span(one: StoredSpan) -> Span:
+    values = (one.tenant_id, one.event_id, one.orchestration_id, one.run_id)
+    keys = {name: value for name, value in zip(naming.CORRELATION_KEYS, values, strict=True) if value}
     return Span(
-        name=str(line["name"]),
-        service=str(line["service"]),
-        trace_id=str(line["trace_id"]),
-        span_id=str(line["span_id"]),
-        parent=str(line["parent_span_id"]),
-        start=int(str(line["start"])),
-        end=int(str(line["end"])),
-        attributes=attributes,
-        links=tuple(Link(link["kind"], link["trace_id"], link["span_id"]) for link in links),
+        name=one.name,
+        service=one.service,
+        trace_id=one.trace_id,
+        span_id=one.span_id,
+        parent=one.parent_span_id,
+        start=one.start_ns,
+        end=one.end_ns,
+        attributes={**one.attributes, **keys},
+        links=tuple(
+            Link(str(link.attributes.get(naming.LINK, "")), link.trace_id, link.span_id) for link in one.links
+        ),
     )
 
 
@@ -206,7 +210,7 @@ class Life:
         key = self.named[name]
 
         def told() -> bool:
-            spans = spans_of(self.system.home)
+            spans = spans_of(self.system)
             return sum(span.orchestration == key and span.what == what for span in spans) >= count
 
         assert_eventually(told, what=f"{count} spans {what} of {name}")
@@ -310,7 +314,7 @@ def watched(database_url: str, home: Path) -> Graph:
             environment=environment,
             tool_modules=(instrumented_tools.MODULE,),
         )
-        tracing = configure(TracingOptions("tests", home))
+        tracing = configure(TracingOptions("tests", database_url, "interlock_api"))
         assert tracing.messages is not None
         message_spans.begin(tracing.messages)
         try:
@@ -324,7 +328,7 @@ def watched(database_url: str, home: Path) -> Graph:
         finally:
             message_spans.end()
             tracing.shutdown()
-        return Graph(spans_of(home), rows, life.named, asked, killed)
+        return Graph(spans_of(system), rows, life.named, asked, killed)
 
 
 def dump(graph: Graph) -> str:

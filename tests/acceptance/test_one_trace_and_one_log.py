@@ -9,12 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NoOpTracer
 
-from app.adapters.opentelemetry import exporters
-from app.adapters.opentelemetry.exporters import TracingOptions, configure
+from app.adapters.opentelemetry import encoding
+from app.cli import main as command_line
 from app.telemetry import logs, tracing
 from app.telemetry.tracing import Keys
+from config import settings
 from tests.acceptance.observed_service import API_KEY, PLANTED, SENDER, Observed, observe, scan
+from tests.documented import commands
 from tests.own_logging import own_logging
 
 
@@ -109,28 +115,48 @@ def test_each_orchestrations_lines_carry_the_keys(seen: Observed) -> None:
 
 def test_no_secret_is_in_any_span_or_line(seen: Observed) -> None:
     """Not the one in the issue's body, not the one in a refused event's type, not the tenant's key."""
-    assert scan([seen.home / "spans", seen.home / "logs"], PLANTED, API_KEY) == []
+    assert scan([seen.home / "logs"], PLANTED, API_KEY) == []
+    assert not [span for span in seen.spans if PLANTED in str(span) or API_KEY in str(span)]
     (refused,) = [line for line in seen.lines if line["event"] == "event refused"]
     assert refused["type"] == "dev.interlock.issue.[redacted]"
+
+
+def test_the_guides_commands_show_a_trace_after_the_service_has_ended(
+    seen: Observed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every step of it, in the terminal and for programs."""
+    monkeypatch.setenv("INTERLOCK_HOME", str(seen.home))
+    settings.load.cache_clear()
+    for line in commands("docs/tracing.md"):
+        words = line.replace(" ID", f" {seen.duplicate_of}").split()
+        assert words[:3] == ["python", "-m", "app"]
+        with pytest.raises(SystemExit) as ended:
+            command_line.main(words[3:])
+        shown = capsys.readouterr().out
+        assert ended.value.code in (None, 0)
+        assert {span.name for span in seen.of(seen.duplicate_of) if span.name not in shown} == set()
+    settings.load.cache_clear()
 
 
 def test_with_redaction_off_the_same_scan_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: the scan can fail, and redaction is what keeps it from failing."""
     written = [_written(tmp_path / "redacted")]
-    monkeypatch.setattr(exporters, "redact_value", lambda value, *_: value)
+    monkeypatch.setattr(encoding, "redact_value", lambda value, *_: value)
     monkeypatch.setattr(logs, "redact_value", lambda value, *_: value)
     written.append(_written(tmp_path / "plain"))
-    assert [scan([folder], PLANTED, API_KEY) for folder in written] == [[], ["line.log", "span.jsonl"]]
+    assert [scan([folder], PLANTED, API_KEY) for folder in written] == [[], ["line.log", "span.json"]]
 
 
 def _written(folder: Path) -> Path:
-    """A span and a line about both secrets, written as a process writes them."""
-    exporting = configure(TracingOptions("control", folder))
+    """A span and a line about both secrets, as a process writes them."""
+    folder.mkdir()
+    memory, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    tracing.install(provider.get_tracer("control"))
     with tracing.span("ingestion", Keys("demo"), attributes={"type": PLANTED, "key": API_KEY}):
         pass
-    exporting.shutdown()
-    (written,) = (folder / exporters.FOLDER).iterdir()
-    written.rename(folder / "span.jsonl")
+    tracing.install(NoOpTracer())
+    (folder / "span.json").write_text(encoding.encoded(memory.get_finished_spans(), "control").document)
     with (folder / "line.log").open("w") as stream, own_logging():
         logs.configure_logs(stream=stream)
         logs.get_logger("control").warning(f"refused {PLANTED}", type=API_KEY)

@@ -90,7 +90,7 @@ def test_a_review_that_expires_fails_the_orchestration_and_is_a_dead_letter(
 ) -> None:
     """Promise 1: every wait ends, and nobody has to notice by themselves that one has."""
     one = InReview(store, silent_release(SOON))
-    assert_eventually(lambda: one.advancer.advance("w", [one.step]) == 1, what="the review expires")
+    assert_eventually(lambda: one.advancer.advance("w", [one.step]).steps == 1, what="the review expires")
     assert shown(one.id) == "failed"
     (letter,) = store.dead_letters(["demo"], [one.id])
     assert (letter.cause, letter.code, letter.state) == (Cause.NO_DECISION, "review_expired", "open")
@@ -107,7 +107,7 @@ def test_who_answers_before_the_expiry_is_recorded_was_faster(store: Stored, sho
     resolve(one.recorder, one.resolution(), in_time)
     expiry = change(one.id, claim=late, orchestration=append(one.id, one.loaded.history.head_seq))
     assert verdict(store, expiry) is Verdict.FENCED
-    assert one.advancer.advance("w", [one.step]) == 0
+    assert one.advancer.advance("w", [one.step]).steps == 0
     assert shown(one.id) == "running"
 
 

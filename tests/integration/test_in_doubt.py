@@ -70,7 +70,8 @@ class Scene:
                 self.store, self.decided.recorder, targets, carrier, SystemClock(), batch_size=64
             )
             try:
-                return await dispatcher.deliver(worker)
+                work = await dispatcher.deliver(worker)
+                return work.steps, work.failed
             finally:
                 await targets.close()
 

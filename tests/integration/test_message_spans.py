@@ -14,7 +14,6 @@ from opentelemetry import trace
 from app.adapters.celery import message_spans
 from app.adapters.celery.carrier import CeleryCarrier
 from app.adapters.celery.reporting import Reporter
-from app.adapters.opentelemetry.exporters import Tracing, TracingOptions, configure, read_spans
 from app.adapters.redis.connection import connect
 from app.bootstrap import celery_application
 from app.data_plane.dead_letters.letters import Cause
@@ -25,6 +24,7 @@ from app.supervisor.embedded import EmbeddedServers
 from app.telemetry import messages, tracing
 from app.telemetry.tracing import Keys
 from config.settings import Settings
+from tests.traced import Traced, traced
 
 RUNG = (Queue.ORCHESTRATION, Queue.AGENT_RUNS, Queue.DISPATCH)
 KEYS = Keys("demo", "1", "orc_1")
@@ -44,15 +44,9 @@ class Publisher:
     """A process that publishes, as the API does: no task is registered in it."""
 
     servers: EmbeddedServers
-    home: Path
     carrier: CeleryCarrier
     reporter: Reporter
-    exporting: Tracing
-
-    def spans(self) -> list[dict[str, object]]:
-        """What it has written."""
-        self.exporting.flush()
-        return [dict(line) for line in read_spans(self.home)]
+    traced: Traced
 
 
 @pytest.fixture
@@ -62,14 +56,11 @@ def publisher(home: Path) -> Iterator[Publisher]:
         application = celery_application(Settings(home=home, redis_url=servers.redis_url))
         # Nothing is read from it here, and a result asks it once more when it is collected, when Redis is gone.
         application.conf.result_backend = "disabled://"
-        exporting = configure(TracingOptions("api", home))
-        assert exporting.messages is not None
-        message_spans.begin(exporting.messages)
-        with closing(connect(servers.redis_url)) as client:
+        with traced() as made, closing(connect(servers.redis_url)) as client:
+            message_spans.begin(made.messages)
             carrier = CeleryCarrier(application, client, runs_per_message=1)
-            yield Publisher(servers, home, carrier, Reporter(application), exporting)
-        message_spans.end()
-        exporting.shutdown()
+            yield Publisher(servers, carrier, Reporter(application), made)
+            message_spans.end()
         application.close()
 
 
@@ -90,7 +81,7 @@ def test_a_publish_leaves_nothing_current_and_its_spans_are_in_the_messages_trac
         assert publisher.reporter.publish(REPORT)
         assert trace.get_current_span() is batch
     assert not trace.get_current_span().get_span_context().is_valid
-    found = publisher.spans()
+    found = publisher.traced.all_spans()
     (root,) = [span for span in found if span["name"] == "batch ingestion"]
     published = [span for span in found if str(span["name"]).startswith("apply_async/")]
     assert len(published) == len(RUNG) + 1
@@ -126,9 +117,8 @@ def test_a_publish_that_fails_leaves_nothing_current_and_the_next_trace_is_its_o
     assert not trace.get_current_span().get_span_context().is_valid
     with tracing.span("the next one", KEYS):
         pass
-    found = {str(span["name"]): span for span in publisher.spans()}
+    found = {str(span["name"]): span for span in publisher.traced.all_spans()}
     assert found["the next one"]["parent_span_id"] == ""
     events = found["batch ingestion"]["events"]
-    assert isinstance(events, list)
     assert [event["attributes"]["interlock.queue"] for event in events] == ["dead_letter"]
     assert found["batch ingestion"]["status"] == "error"

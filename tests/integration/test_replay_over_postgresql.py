@@ -121,7 +121,7 @@ class TestResume:
         asked = place.ask(subject)
         assert place.row(asked).state == "requested"
         assert place.deliver() == Counter(), "asking has no effect yet"
-        assert place.replayer.execute("w") == 1
+        assert place.replayer.execute("w").steps == 1
         assert place.row(asked).state == "done"
         assert state_of(place, subject) == ("running", False)
         assert place.deliver() == {key_of(place, subject): 1}
@@ -282,7 +282,7 @@ class TestRerun:
         assert (row.state, row.outcome[:14]) == ("refused", "content_gone: ")
         assert place.row(beside).state == "done", "it keeps no other of its batch from being carried out"
         place.end_leases()
-        assert place.replayer.execute("w") == 0
+        assert place.replayer.execute("w").steps == 0
 
 
 class TestRefusals:
@@ -556,7 +556,7 @@ class TestInBulk:
             " WHERE queue = 'replay' ORDER BY due_at"
         )
         assert [row[0] for row in due] == [0.5 * number for number in range(10)]
-        assert place.replayer.execute("w") == 1, "the others are not due yet"
+        assert place.replayer.execute("w").steps == 1, "the others are not due yet"
 
     def test_those_that_are_refused_keep_no_other_from_being_replayed(self, place: Workshop) -> None:
         good, bad = place.lives("good", one_failed), place.lives("bad", only_in_doubt)

@@ -80,7 +80,7 @@ def test_the_order_of_keys_changes_no_digest(value: object) -> None:
         {1: 2},
         {"a": {1, 2}},
         [b"bytes"],
-        object(),
+        pytest.param(object(), id="an object"),
     ],
     ids=repr,
 )

@@ -10,6 +10,7 @@ from celery.canvas import Signature
 from celery.exceptions import CeleryError
 from kombu.exceptions import KombuError
 
+from app.adapters.celery.shown import NO_ARGUMENTS, counted
 from app.data_plane.ports import Queue, StageCanvas
 from app.telemetry import messages
 
@@ -50,7 +51,7 @@ class CeleryCarrier:
         try:
             if self._redis.set(_doorbell(queue), 1, nx=True, px=int(DOORBELL_SECONDS * 1000)):
                 with messages.publishing(queue):
-                    self._task(queue, []).apply_async()
+                    self._task(queue, "whatever is due", []).apply_async()
         except _UNREACHABLE as error:
             _log.warning("the doorbell of %s did not ring (%s)", queue.value, type(error).__name__)
 
@@ -66,27 +67,38 @@ class CeleryCarrier:
     def publish(self, canvas: StageCanvas) -> None:
         """Publish ``chain(chord(group(runs...), aggregation), dispatch)`` over the batch, all of ids."""
         size = self._runs_per_message
-        runs = canvas.run_ids
+        parts = [canvas.runs[start : start + size] for start in range(0, len(canvas.runs), size)]
         header = [
-            self._task(Queue.AGENT_RUNS, list(runs[start : start + size]))
-            for start in range(0, len(runs), size)
+            self._task(
+                Queue.AGENT_RUNS,
+                counted(f"{len(part)} runs", tuple(dict.fromkeys(of for _, of in part))),
+                [run for run, _ in part],
+            )
+            for part in parts
         ]
-        body = self._task(Queue.AGGREGATION, list(canvas.aggregation_ids))
-        sweep = self._task(Queue.DISPATCH, [], list(canvas.orchestration_ids))
+        every = canvas.orchestration_ids
+        stages, sweep = counted(f"{len(every)} stages", every), counted("what they decided", every)
+        body = self._task(Queue.AGGREGATION, stages, list(canvas.aggregation_ids))
+        dispatch = self._task(Queue.DISPATCH, sweep, [], list(every))
         try:
             with messages.publishing(Queue.AGENT_RUNS):
-                chain(chord(group(header), body), sweep).apply_async()
+                chain(chord(group(header), body), dispatch).apply_async()
         except _UNREACHABLE as error:
             _log.warning("the canvas of %s was not published (%s)", canvas.stage, type(error).__name__)
 
-    def _task(self, queue: Queue, *arguments: list[str]) -> Signature:
+    def _task(self, queue: Queue, shown: str, *arguments: list[str]) -> Signature:
         return self._application.signature(
             TASKS[queue],
             args=arguments,
             immutable=True,
             # Results are never read: members are read from PostgreSQL, and a kept result opens a window in which
             # a chord can stick.
-            options={"queue": queue.value, "ignore_result": True},
+            options={
+                "queue": queue.value,
+                "ignore_result": True,
+                "argsrepr": f"({shown})",
+                "kwargsrepr": NO_ARGUMENTS,
+            },
         )
 
 

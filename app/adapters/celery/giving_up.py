@@ -23,6 +23,7 @@ from app.adapters.celery.reporting import (
     from_error,
     reporter_of,
 )
+from app.adapters.celery.shown import LONGEST_RESULT
 from app.data_plane.dead_letters.letters import Cause
 from app.kernel.errors import Fate
 
@@ -99,3 +100,4 @@ class GivingUpTask(Task):  # type: ignore[type-arg]  # generic for checkers alon
     Request = f"{ReportingRequest.__module__}:{ReportingRequest.__name__}"
     max_retries = 3
     default_retry_delay = 2
+    resultrepr_maxsize = LONGEST_RESULT

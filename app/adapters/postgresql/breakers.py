@@ -14,6 +14,7 @@ from app.data_plane.breakers import (
     check_order,
 )
 from app.kernel.release import BreakerPolicy
+from app.telemetry.redaction import redact
 
 _NEWEST_ORDERS = (
     "SELECT DISTINCT ON (provider, model) provider, model, state, actor, reason, at FROM breaker_orders"
@@ -89,7 +90,7 @@ class PostgresqlBreakers:
             check_order(new, _order(row) if row is not None else None)
             written = connection.execute(
                 _APPEND_ORDER,
-                [new.breaker.provider, new.breaker.model, new.state, new.actor, new.reason],
+                [new.breaker.provider, new.breaker.model, new.state, new.actor, redact(new.reason)],
             ).fetchone()
         assert written is not None
         return _order(written)

@@ -19,6 +19,7 @@ from app.control_plane.publishing import (
 )
 from app.kernel.document import Frozen
 from app.kernel.release import Channel, Release
+from app.telemetry.redaction import redact
 from interlock.canonical import canonical_bytes
 
 
@@ -86,7 +87,7 @@ class PostgresqlCatalogue:
                 " ON CONFLICT (workflow, channel) DO UPDATE SET release_digest = excluded.release_digest,"
                 " changed_at = clock_timestamp(), changed_by = excluded.changed_by, reason = excluded.reason"
                 " WHERE channels.release_digest <> excluded.release_digest",
-                [workflow, channel, release, change.actor, change.reason],
+                [workflow, channel, release, change.actor, redact(change.reason)],
             )
             return changed.rowcount > 0
 

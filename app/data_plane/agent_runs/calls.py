@@ -31,6 +31,7 @@ from app.kernel.facts import (
 )
 from app.kernel.release import AgentBundle
 from app.kernel.tool_spec import ToolSpec, argument_schema
+from app.telemetry.redaction import redact_known
 from interlock.canonical import JsonValue, canonical_bytes, digest_bytes
 from interlock.identity import call_action_id
 
@@ -230,11 +231,11 @@ def _refused(placed: PlacedCall, verdict: Verdict, at: str) -> Judged:
     fact = ToolCalled(
         position=placed.position,
         call=placed.call,
-        tool=placed.written.tool[:LONGEST_TOOL_NAME],
+        tool=redact_known(placed.written.tool)[:LONGEST_TOOL_NAME],
         arguments_digest=digest,
         verdict="denied",
         policies=verdict.policies,
-        reason=verdict.reason[:500],
+        reason=redact_known(verdict.reason)[:500],
         started_at=at,
     )
     return Judged(fact, contents={digest: body})

@@ -30,6 +30,7 @@ from app.data_plane.orchestration.observing import batch, carried_on
 from app.data_plane.orchestration.recorder import Loaded, Recorder, try_again, wait_for_release
 from app.data_plane.ports import Carrier, Change, Claim, Queue, Store, Verdict, may_be_more
 from app.data_plane.replay.record import named_contents
+from app.data_plane.work_done import WorkDone, done, together
 from app.kernel import fault_points
 from app.kernel.clock import Clock, to_text
 from app.kernel.errors import TransientError
@@ -70,23 +71,22 @@ class Runner:
         self._batch_size = batch_size
         self._in_flight = InFlight(in_flight)
 
-    async def execute(self, worker: str, run_ids: Sequence[str] = ()) -> tuple[int, int]:
-        """Claim runs, ask, record; returns how many were claimed and how many of them failed.
+    async def execute(self, worker: str, run_ids: Sequence[str] = ()) -> WorkDone:
+        """Claim runs, ask, record; returns what became of them.
 
         As many at once as there is room for. Where none comes free for a while, nothing is claimed and the queue is
         rung again: a message that only waits would look stuck.
         """
-        parts: list[asyncio.Task[tuple[int, int]]] = []
+        parts: list[asyncio.Task[WorkDone]] = []
         try:
             await self._begin_parts(worker, tuple(run_ids), parts)
         finally:
             # Each part records what it knows before the first that failed is told.
             ended = await asyncio.gather(*parts, return_exceptions=True)
-        counts = [_or_raise(part) for part in ended]
-        return sum(claimed for claimed, _ in counts), sum(failed for _, failed in counts)
+        return together(_or_raise(part) for part in ended)
 
     async def _begin_parts(
-        self, worker: str, ids: tuple[str, ...], parts: list[asyncio.Task[tuple[int, int]]]
+        self, worker: str, ids: tuple[str, ...], parts: list[asyncio.Task[WorkDone]]
     ) -> None:
         """Begin the named runs, or whatever is due, as places come free; no part waits for the end of another."""
         loop = asyncio.get_running_loop()
@@ -115,12 +115,12 @@ class Runner:
         await room.keep(len(claims))
         return claims
 
-    async def _execute(self, claims: Sequence[Claim], room: Room) -> tuple[int, int]:
+    async def _execute(self, claims: Sequence[Claim], room: Room) -> WorkDone:
         async with room:
             loaded = await asyncio.to_thread(self._load, claims)
             with batch(Queue.AGENT_RUNS, loaded):
                 runs = await asyncio.to_thread(self._prepare, claims, loaded)
-                return len(claims), await self._finish(runs, room)
+                return done(claims, await self._finish(runs, room))
 
     async def _finish(self, runs: Sequence[Run], room: Room) -> int:
         """Ask for all of them at once and record each as it becomes final; returns how many failed."""
@@ -133,8 +133,8 @@ class Runner:
         later: list[TransientError] = []
         try:
             while asking:
-                done, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
-                final, others = await self._record(_asked(done, later))
+                answered, asking = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                final, others = await self._record(_asked(answered, later))
                 asking |= {asyncio.create_task(self._go_on(run)) for run in others}
                 # A straggler keeps its own place and no other.
                 await room.keep(len(asking))
@@ -257,7 +257,7 @@ def _asked(done: Iterable[asyncio.Task[Run]], later: list[TransientError]) -> li
     return runs
 
 
-def _or_raise(ended: tuple[int, int] | BaseException) -> tuple[int, int]:
+def _or_raise(ended: WorkDone | BaseException) -> WorkDone:
     if isinstance(ended, BaseException):
         raise ended
     return ended

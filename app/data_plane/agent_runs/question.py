@@ -33,6 +33,7 @@ from app.kernel.facts import AnswerRejected, BudgetRefused, ModelAnswered, Model
 from app.kernel.fault_points import FaultPoint
 from app.kernel.release import Price, Provider, Release, RemoteProvider
 from app.telemetry import tracing
+from app.telemetry.redaction import redact_known
 
 _log = logging.getLogger(__name__)
 
@@ -306,7 +307,7 @@ def _answered(under_way: _UnderWay, answer: ModelAnswer, started_at: str) -> Non
     answered = ModelAnswered(
         position=question.position,
         provider=question.provider,
-        model=answer.model,
+        model=redact_known(answer.model),
         answer_digest=run.contents.add_bytes(recorded),
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,

@@ -32,6 +32,7 @@ from app.kernel.facts import (
 )
 from app.kernel.release import AgentBundle, Stage
 from app.telemetry import tracing
+from app.telemetry.redaction import redact_known
 from app.telemetry.span_ids import LinkKind
 from interlock.canonical import JsonObject, JsonValue
 
@@ -249,12 +250,13 @@ def interpret(run: Run, now: float, at: str) -> None:
         repairs = tuple(sorted({repair.code for repair in read.repairs}))
         run.chain.append(ProposalMade(proposal_digest=digest, parser=PARSER, repairs=repairs))
         return
+    told = refusal_told(read)
     run.chain.append(
         AnswerRejected(
             position=answer.position,
             provider=answer.provider,
-            path=read.path[:LONGEST_PATH],
-            reason=read.reason[:LONGEST_REASON],
+            path=told[0],
+            reason=told[1],
             parser=PARSER,
         )
     )
@@ -263,7 +265,12 @@ def interpret(run: Run, now: float, at: str) -> None:
         return
     move = run.leave(answer.provider, moves.INVALID_ANSWER, now)
     if isinstance(move, GiveUp):
-        _fail(run, GiveUp(move.failure, f"{move.detail}: {read}"[:300]))
+        _fail(run, GiveUp(move.failure, redact_known(f"{move.detail}: {read}")[:300]))
+
+
+def refusal_told(read: Rejection) -> tuple[str, str]:
+    """The place and the reason as a fact holds them: both may quote the answer."""
+    return redact_known(read.path)[:LONGEST_PATH], redact_known(read.reason)[:LONGEST_REASON]
 
 
 def _judge(run: Run, answer: Answer, at: str) -> None:

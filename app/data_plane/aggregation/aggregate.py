@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.recorder import Loaded, NewerVersionError, Plan, Recorder, Work
 from app.data_plane.ports import Carrier, Claim, Queue, Store, may_be_more
+from app.data_plane.work_done import WorkDone, done
 from app.kernel.facts import ProposalMade, Recorded, RunFailed, RunFolded
 from app.telemetry import tracing
 from interlock.identity import run_id
@@ -21,8 +22,8 @@ class Aggregator:
         self._carrier = carrier
         self._batch_size = batch_size
 
-    def aggregate(self, worker: str, step_ids: Sequence[str] = ()) -> int:
-        """Claim stages that are ready, up to a batch, and decide them; returns how many were claimed."""
+    def aggregate(self, worker: str, step_ids: Sequence[str] = ()) -> WorkDone:
+        """Claim stages that are ready, up to a batch, and decide them; returns what became of them."""
         claims = self._store.claim(
             Queue.AGGREGATION,
             limit=max(self._batch_size, len(step_ids)),
@@ -32,7 +33,7 @@ class Aggregator:
         if not step_ids and may_be_more(claims, self._batch_size):
             self._carrier.ring(Queue.AGGREGATION)
         if not claims:
-            return 0
+            return WorkDone()
         since = tracing.now_ns()
         tenants = sorted({claim.tenant_id for claim in claims})
         loaded = self._recorder.load(tenants, [claim.orchestration_id for claim in claims])
@@ -45,7 +46,7 @@ class Aggregator:
                 [_work(claim, chains, hashes, proposals) for claim in claims], loaded
             )
             observing.carried_on(recorded, since)
-        return len(claims)
+        return done(claims, sum(one.has_failed for one in recorded))
 
 
 def _members(claim: Claim, loaded: Mapping[str, Loaded]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from app.data_plane.dead_letters.reports import Report
 from app.data_plane.dead_letters.words import Told
 from app.data_plane.ingestion.tenants import Tenants
 from app.data_plane.ports import DeadLetters, Queue, StepOwner
+from app.data_plane.work_done import WorkDone
 from app.kernel.clock import Clock, to_text
 from app.kernel.errors import Fate
 from app.telemetry.redaction import redact
@@ -32,8 +33,8 @@ class Receiver:
         self._tenants = tenants
         self._clock = clock
 
-    def receive(self, values: Sequence[JsonValue]) -> int:
-        """Record what gave up; returns how many rows that made or repeated.
+    def receive(self, values: Sequence[JsonValue]) -> WorkDone:
+        """Record what gave up; returns how many rows that made or repeated, and the orchestrations they are of.
 
         What is no report is recorded as a refused message of this queue.
 
@@ -49,7 +50,8 @@ class Receiver:
             before = rows.get(row.dead_letter_id)
             rows[row.dead_letter_id] = row if before is None else repeated(before, row)
         self._letters.report(list(rows.values()))
-        return len(rows)
+        named = dict.fromkeys(row.orchestration_id for row in rows.values() if row.orchestration_id)
+        return WorkDone(len(rows), 0, tuple(named))
 
     def _row(self, report: Report, owners: Mapping[str, StepOwner], now: str) -> DeadLetterRow:
         named = [owners[name] for name in report.names if name in owners]
@@ -74,7 +76,7 @@ class Receiver:
             code=report.code,
             fate=report.fate,
             what=redact(words.message_gave_up(report.cause, told)),
-            remedy=words.message_remedy(report.cause, report.code, key),
+            remedy=redact(words.message_remedy(report.cause, report.code, key)),
             first_at=at,
             last_at=at,
             message_digest=report.digest,

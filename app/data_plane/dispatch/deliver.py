@@ -21,6 +21,7 @@ from app.data_plane.orchestration.holding import hold
 from app.data_plane.orchestration.observing import batch, carried_on
 from app.data_plane.orchestration.recorder import Loaded, Plan, Planner, Recorder, Work
 from app.data_plane.ports import Carrier, Claim, Queue, Receipt, Store, Targets, may_be_more
+from app.data_plane.work_done import WorkDone, done
 from app.kernel import fault_points
 from app.kernel.clock import Clock
 from app.kernel.facts import DeliveryConfirmed, DeliveryInDoubt
@@ -67,18 +68,18 @@ class Dispatcher:
 
     async def deliver(
         self, worker: str, action_ids: Sequence[str] = (), orchestration_ids: Sequence[str] = ()
-    ) -> tuple[int, int]:
+    ) -> WorkDone:
         """Claim deliveries that are due (the named ones, those of the orchestrations, or whoever's) and make them.
 
-        Returns how many were claimed, and how many of them were not confirmed.
+        Returns what became of them; one that was not confirmed counts as failed.
         """
         claimed_at = self._clock.now()
         claims = await asyncio.to_thread(self._claim, worker, tuple(action_ids), tuple(orchestration_ids))
         if not claims:
-            return 0, 0
+            return WorkDone()
         loaded = await asyncio.to_thread(self._load, claims)
         with batch(Queue.DISPATCH, loaded):
-            return len(claims), await self._deliver(self._divide(claims, loaded, claimed_at), loaded)
+            return done(claims, await self._deliver(self._divide(claims, loaded, claimed_at), loaded))
 
     async def _deliver(self, divided: _Divided, loaded: Mapping[str, Loaded]) -> int:
         permits = asyncio.Semaphore(ALONE_AT_ONCE)

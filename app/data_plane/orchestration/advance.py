@@ -9,6 +9,7 @@ from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.decide import TakeSnapshot, outstanding
 from app.data_plane.orchestration.recorder import MOST_LAPSES, Loaded, Plan, Recorder, Work
 from app.data_plane.ports import Carrier, Claim, LookupRequest, Lookups, Queue, Store, may_be_more
+from app.data_plane.work_done import WorkDone, done
 from app.kernel.facts import ApprovalExpired, ReviewExpired, SnapshotTaken
 from app.telemetry import tracing
 from interlock.canonical import JsonValue, canonical_bytes, digest_bytes
@@ -26,8 +27,8 @@ class Advancer:
         self._carrier = carrier
         self._batch_size = batch_size
 
-    def advance(self, worker: str, step_ids: Sequence[str] = ()) -> int:
-        """Claim what is due, up to a batch, and carry it on; returns how many were claimed."""
+    def advance(self, worker: str, step_ids: Sequence[str] = ()) -> WorkDone:
+        """Claim what is due, up to a batch, and carry it on; returns what became of it."""
         claims = self._store.claim(
             Queue.ORCHESTRATION, limit=self._batch_size, worker=worker, step_ids=step_ids
         )
@@ -35,7 +36,7 @@ class Advancer:
             # More may be due than one batch: another worker need not wait for this one.
             self._carrier.ring(Queue.ORCHESTRATION)
         if not claims:
-            return 0
+            return WorkDone()
         since = tracing.now_ns()
         tenants = sorted({claim.tenant_id for claim in claims})
         loaded = self._recorder.load(tenants, [claim.orchestration_id for claim in claims])
@@ -43,7 +44,7 @@ class Advancer:
             snapshots = self._take_snapshots(_tried_on(claims, loaded))
             recorded = self._recorder.record([self._work(claim, snapshots) for claim in claims], loaded)
             observing.carried_on(recorded, since)
-        return len(claims)
+        return done(claims, sum(one.has_failed for one in recorded))
 
     def _work(self, claim: Claim, snapshots: Mapping[str, bytes | Exception]) -> Work:
         def plan(loaded: Loaded) -> Plan:

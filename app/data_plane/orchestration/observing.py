@@ -9,10 +9,11 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 
 from app.data_plane.orchestration import step_spans
 from app.data_plane.orchestration.recorder import Loaded, Recorded
-from app.data_plane.ports import Queue, Verdict
+from app.data_plane.ports import History, Queue, Verdict
 from app.kernel.facts import (
     ActionDenied,
     ActionSettled,
@@ -31,7 +32,7 @@ from app.kernel.facts import (
     RunFolded,
     StageDecided,
 )
-from app.telemetry import messages, tracing
+from app.telemetry import messages, metrics, tracing
 from app.telemetry.logs import get_logger
 from app.telemetry.tracing import Keys
 
@@ -62,6 +63,14 @@ def carried_on(recorded: Sequence[Recorded], since_ns: int) -> None:
             step_spans.record(one, keys, since_ns, until_ns)
         for fact in one.facts:
             _tell(fact, keys, one.traceparent)
+            if isinstance(fact, OrchestrationClosed) and one.after is not None:
+                _measure(one.state.started.workflow, fact.status, one.after.history, until_ns)
+
+
+def _measure(workflow: str, status: str, history: History, until_ns: int) -> None:
+    if history.facts:
+        accepted = datetime.fromisoformat(history.facts[0].at).timestamp()
+        metrics.orchestration_closed(workflow, status, max(0.0, until_ns / 1e9 - accepted))
 
 
 def said(recorded: Sequence[Recorded], since_ns: int) -> None:
@@ -91,7 +100,12 @@ _LINES = {
     "decision_made": (logging.INFO, "decided"),
     "orchestration_closed": (logging.INFO, "closed"),
     "snapshot_taken": (logging.DEBUG, "advanced"),
-    "delivery_confirmed": (logging.DEBUG, "delivered"),
+    "approval_requested": (logging.INFO, "approval requested"),
+    "approval_granted": (logging.INFO, "approval granted"),
+    "approval_denied": (logging.INFO, "approval denied"),
+    "approval_expired": (logging.WARNING, "approval expired"),
+    "approval_superseded": (logging.INFO, "approval superseded"),
+    "delivery_confirmed": (logging.INFO, "delivered"),
     "action_denied": (logging.WARNING, "action denied"),
     "delivery_retried": (logging.WARNING, "delivery will be tried again"),
     "delivery_failed": (logging.WARNING, "delivery failed"),

@@ -40,6 +40,7 @@ from app.kernel.errors import Fate, InterlockError, PermanentError, TransientErr
 from app.kernel.facts import (
     AnyFact,
     DeliveryInDoubt,
+    OrchestrationClosed,
     StageStarted,
     StepGaveUp,
     StepLapsed,
@@ -122,6 +123,20 @@ class Recorded:
     facts: tuple[AnyFact, ...]
     after: Loaded | None
     """The orchestration with what was recorded; None when its release could not be loaded."""
+    lapsed: bool = False
+    """The step came to nothing, and is tried again later."""
+    ends_replay: ReplayEnd | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether this step came to nothing, gave up, or ended its orchestration without what it was begun for."""
+        if self.verdict is not Verdict.RECORDED:
+            return False
+        return self.lapsed or any(
+            isinstance(fact, StepGaveUp)
+            or (isinstance(fact, OrchestrationClosed) and fact.status in {"failed", "dead_lettered"})
+            for fact in self.facts
+        )
 
     @property
     def state(self) -> OrchestrationState | None:
@@ -181,7 +196,7 @@ class Recorder:
                 if verdict is Verdict.MOVED:
                     pending.append((position, work))
                 else:
-                    outcomes[position] = Recorded(work, verdict, draft.facts, draft.after)
+                    outcomes[position] = draft.recorded(work, verdict)
             fault_points.reached(FaultPoint.AFTER_RECORD, _queue(works))
             self._carry_on([draft for (_, _, draft), v in zip(drafts, committed.verdicts, strict=True)
                             if v is Verdict.RECORDED])  # fmt: skip
@@ -225,6 +240,11 @@ class _Draft:
     change: Change
     facts: tuple[AnyFact, ...]
     after: Loaded | None
+
+    def recorded(self, work: Work, verdict: Verdict) -> Recorded:
+        """What became of the work that this was drafted for."""
+        lapsed, ends = self.change.lapsed, self.change.ends_replay
+        return Recorded(work, verdict, self.facts, self.after, lapsed, ends)
 
 
 def needed_contents(state: OrchestrationState) -> set[str]:
@@ -395,7 +415,7 @@ def _canvas(release: str, stage: str, drafts: Sequence[_Draft]) -> StageCanvas:
     return StageCanvas(
         release=release,
         stage=stage,
-        run_ids=tuple(step.step_id for step in steps if step.queue is Queue.AGENT_RUNS),
+        runs=tuple((step.step_id, step.orchestration_id) for step in steps if step.queue is Queue.AGENT_RUNS),
         aggregation_ids=tuple(step.step_id for step in steps if step.queue is Queue.AGGREGATION),
         orchestration_ids=tuple(draft.change.orchestration_id for draft in drafts),
     )

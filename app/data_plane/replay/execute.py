@@ -26,10 +26,12 @@ from app.data_plane.replay.refusals import ContentGoneError
 from app.data_plane.replay.register import ReplayEnd, ReplayRow, Replays
 from app.data_plane.replay.rerun import begin_anew, rerun
 from app.data_plane.replay.resume import resume
+from app.data_plane.work_done import WorkDone, done
 from app.kernel import fault_points
 from app.kernel.clock import Clock
 from app.kernel.fault_points import FaultPoint
 from app.telemetry import tracing
+from app.telemetry.redaction import redact
 from app.telemetry.tracing import OpenSpan
 
 
@@ -71,17 +73,15 @@ class Replayer:
         self._clock = clock
         self._batch_size = batch_size
 
-    def execute(self, worker: str, replay_ids: Sequence[str] = ()) -> int:
-        """Claim requested replays that are due, up to a batch, and carry them out; returns how many were claimed."""
+    def execute(self, worker: str, replay_ids: Sequence[str] = ()) -> WorkDone:
+        """Claim requested replays that are due, up to a batch, and carry them out; returns what became of them."""
         claims = self._store.claim(Queue.REPLAY, limit=self._batch_size, worker=worker, step_ids=replay_ids)
         if may_be_more(claims, self._batch_size):
             self._carrier.ring(Queue.REPLAY)
         if not claims:
-            return 0
+            return WorkDone()
         batch = self._read(claims)
-        self._resume(batch)
-        self._rerun(batch)
-        return len(claims)
+        return done(claims, self._resume(batch) + self._rerun(batch))
 
     def _read(self, claims: Sequence[Claim]) -> _Batch:
         tenants = sorted({claim.tenant_id for claim in claims})
@@ -93,22 +93,22 @@ class Replayer:
         known = tuple(claim for claim in claims if claim.step_id in rows)
         return _Batch(known, rows, self._replays.of(tenants, [claim.orchestration_id for claim in known]))
 
-    def _resume(self, batch: _Batch) -> None:
+    def _resume(self, batch: _Batch) -> int:
+        """Carry these out; returns how many were refused, or came to nothing."""
         asked = batch.of_mode("resume")
         if not asked:
-            return
+            return 0
         since = tracing.now_ns()
         tenants = sorted({claim.tenant_id for claim in asked})
         loaded = self._recorder.load(tenants, [claim.orchestration_id for claim in asked])
         claims = self._refuse_what_is_gone(batch, asked, loaded)
         reasons = self._store.contents(tenants, [batch.rows[claim.step_id].reason_digest for claim in claims])
-        ends: dict[str, ReplayEnd] = {}
         works = [
             Work(
                 claim.tenant_id,
                 claim.orchestration_id,
                 claim,
-                self._planner(batch, batch.rows[claim.step_id], reasons, ends),
+                self._planner(batch, batch.rows[claim.step_id], reasons),
             )
             for claim in claims
         ]
@@ -116,10 +116,12 @@ class Replayer:
             recorded = self._recorder.record(works, loaded)
             orchestrations.carried_on([one for one in recorded if one.facts], since)
         observing.ended(
-            (batch.rows[claim.step_id], ends[claim.step_id])
+            (batch.rows[claim.step_id], one.ends_replay)
             for claim, one in zip(claims, recorded, strict=True)
-            if one.verdict is Verdict.RECORDED and claim.step_id in ends
+            if one.verdict is Verdict.RECORDED and one.ends_replay is not None
         )
+        failed = [one for one in recorded if one.has_failed or not _is_done(one.ends_replay)]
+        return len(asked) - len(claims) + len(failed)
 
     def _refuse_what_is_gone(
         self, batch: _Batch, claims: Sequence[Claim], loaded: Mapping[str, Loaded]
@@ -143,27 +145,19 @@ class Replayer:
             if verdict is Verdict.RECORDED and draft.change.ends_replay is not None
         )
 
-    def _planner(
-        self,
-        batch: _Batch,
-        row: ReplayRow,
-        reasons: Mapping[str, bytes],
-        ends: dict[str, ReplayEnd],
-    ) -> Planner:
+    def _planner(self, batch: _Batch, row: ReplayRow, reasons: Mapping[str, bytes]) -> Planner:
         reason = {row.reason_digest: reasons[row.reason_digest]} if row.reason_digest in reasons else {}
 
         def plan(loaded: Loaded) -> Plan:
-            planned = resume(loaded, row, batch.others(row), reason, self._clock.now())
-            if planned.ends_replay is not None:
-                ends[row.replay_id] = planned.ends_replay
-            return planned
+            return resume(loaded, row, batch.others(row), reason, self._clock.now())
 
         return plan
 
-    def _rerun(self, batch: _Batch) -> None:
+    def _rerun(self, batch: _Batch) -> int:
+        """Carry these out; returns how many were refused, or came to nothing."""
         claims = batch.of_mode("rerun")
         if not claims:
-            return
+            return 0
         tenants = sorted({claim.tenant_id for claim in claims})
         ids = [claim.orchestration_id for claim in claims]
         originals = self._store.histories(tenants, ids)
@@ -171,23 +165,26 @@ class Replayer:
         contents = self._store.contents(tenants, _events(originals))
         drafts = [self._draft(claim, batch, originals, ordinals, contents) for claim in claims]
         with observing.batch([draft.span for draft in drafts if draft.span is not None]):
-            self._begin(drafts)
+            return self._begin(drafts)
 
-    def _begin(self, drafts: Sequence[_Draft]) -> None:
+    def _begin(self, drafts: Sequence[_Draft]) -> int:
         committed = self._store.commit([draft.change for draft in drafts])
         fault_points.reached(FaultPoint.AFTER_RECORD, Queue.REPLAY)
-        done = [
+        recorded = [
             draft
             for draft, verdict in zip(drafts, committed.verdicts, strict=True)
             if verdict is Verdict.RECORDED
         ]
-        if any(draft.span is not None for draft in done):
+        if any(draft.span is not None for draft in recorded):
             self._carrier.ring(Queue.ORCHESTRATION)
         fault_points.reached(FaultPoint.AFTER_PUBLISH, Queue.REPLAY)
-        observing.begun(draft.span for draft in done if draft.span is not None)
+        observing.begun(draft.span for draft in recorded if draft.span is not None)
         observing.ended(
-            (draft.row, draft.change.ends_replay) for draft in done if draft.change.ends_replay is not None
+            (draft.row, draft.change.ends_replay)
+            for draft in recorded
+            if draft.change.ends_replay is not None
         )
+        return sum(not _is_done(draft.change.ends_replay) for draft in recorded)
 
     def _draft(
         self,
@@ -243,8 +240,12 @@ def _removed(claim: Claim, row: ReplayRow) -> _Draft:
     return _ended(claim, row, "refused", refusal_in_words(gone))
 
 
+def _is_done(end: ReplayEnd | None) -> bool:
+    return end is not None and end.state == "done"
+
+
 def _ended(claim: Claim, row: ReplayRow, state: Literal["refused", "failed"], outcome: str) -> _Draft:
-    end = ReplayEnd(row.replay_id, state, outcome)
+    end = ReplayEnd(row.replay_id, state, redact(outcome))
     return _Draft(row, Change(claim.tenant_id, claim.orchestration_id, claim, ends_replay=end))
 
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from app.data_plane.agent_runs.calls import Caller, proposal_of, spent
 from app.data_plane.agent_runs.proposals import PARSER, Proposal, Rejection, read_answer
-from app.data_plane.agent_runs.run import LONGEST_PATH, LONGEST_REASON
+from app.data_plane.agent_runs.run import LONGEST_PATH, LONGEST_REASON, refusal_told
 from app.data_plane.aggregation.aggregate import fold_run
 from app.data_plane.budgets.costs import cost
 from app.data_plane.contents import Contents
@@ -367,7 +367,9 @@ def _read_again(read: Recorded, text: str, stage: Stage) -> _FoundError | None:
         case AnswerRejected() | RunFailed(failure="invalid_answer") if isinstance(again, Proposal):
             return _FoundError(_place(read), "the answer gives a proposal, and was refused")
         case AnswerRejected(path=path, reason=reason) if isinstance(again, Rejection):
-            if (path, reason) != (again.path[:LONGEST_PATH], again.reason[:LONGEST_REASON]):
+            # A record that is older than redaction holds them as they were.
+            as_it_was = (again.path[:LONGEST_PATH], again.reason[:LONGEST_REASON])
+            if (path, reason) not in (refusal_told(again), as_it_was):
                 return _FoundError(_place(read), "the answer is refused for another reason")
     return None
 

@@ -119,7 +119,8 @@ class World:
 
     def deliver(self) -> tuple[int, int]:
         """Deliver whatever is due."""
-        return asyncio.run(self.dispatcher.deliver("w"))
+        work = asyncio.run(self.dispatcher.deliver("w"))
+        return work.steps, work.failed
 
     def later(self, seconds: float = LATER_SECONDS) -> tuple[int, int]:
         """Deliver whatever is due after so much time, in which every lease ends."""

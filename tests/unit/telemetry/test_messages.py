@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind
 
-from app.adapters.opentelemetry.exporters import TracingOptions, configure, read_spans
 from app.telemetry import messages, tracing
 from app.telemetry.tracing import Keys
+from tests import traced as tracings
+from tests.traced import Traced
 
 KEYS = Keys("demo", "e-1", "orc_1")
 UNSAMPLED = "00-" + "1" * 32 + "-" + "2" * 16 + "-00"
 
 
-class Traced:
-    """A process's tracing, and what it has written."""
-
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        self.running = configure(TracingOptions("agent_runs", home))
-
-    def spans(self) -> dict[str, dict[str, object]]:
-        """By their names."""
-        self.running.flush()
-        return {str(line["name"]): dict(line) for line in read_spans(self._home)}
-
-
 @pytest.fixture
-def traced(tmp_path: Path) -> Iterator[Traced]:
-    """This process's."""
-    started = Traced(tmp_path)
-    yield started
-    started.running.shutdown()
+def traced() -> Iterator[Traced]:
+    """This process's tracing."""
+    with tracings.traced() as made:
+        yield made
 
 
 def row() -> str:
@@ -109,7 +95,7 @@ def test_a_failed_publish_is_told_by_its_message_and_leaves_no_span_current(trac
         assert trace.get_current_span() is message
     assert tracing.current_traceparent() is None
     found = traced.spans()
-    assert found["run/work"]["events"][0]["attributes"] == {  # type: ignore[index]
+    assert found["run/work"]["events"][0]["attributes"] == {
         "interlock.queue": "dispatch",
         "error.type": "ConnectionError",
     }

@@ -4,38 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from opentelemetry import baggage, context, propagate, trace
 
-from app.adapters.opentelemetry.exporters import TracingOptions, configure, read_spans
+from app.adapters.opentelemetry.exporters import TracingOptions, configure
 from app.kernel.errors import PermanentError
 from app.telemetry import tracing
 from app.telemetry.span_ids import Linked, LinkKind, beside, derived
 from app.telemetry.tracing import Attributes, Held, Keys
+from tests import traced as tracings
+from tests.traced import Traced
 
 KEYS = Keys("demo", "e-1", "orc_1", "run_1")
-Spans = dict[str, dict[str, object]]
-
-
-class Traced:
-    """A process's tracing, and what it has written."""
-
-    def __init__(self, home: Path, ratio: float = 1.0) -> None:
-        self._home = home
-        self.running = configure(TracingOptions("agent_runs", home, ratio))
-
-    def spans(self) -> Spans:
-        self.running.flush()
-        return {str(line["name"]): dict(line) for line in read_spans(self._home)}
 
 
 @pytest.fixture
-def traced(tmp_path: Path) -> Iterator[Traced]:
-    started = Traced(tmp_path)
-    yield started
-    started.running.shutdown()
+def traced() -> Iterator[Traced]:
+    """This process's tracing."""
+    with tracings.traced() as made:
+        yield made
 
 
 def test_steps_in_other_processes_continue_the_trace_by_the_rows_traceparent(traced: Traced) -> None:
@@ -70,7 +58,7 @@ def test_what_is_over_can_be_recorded_with_its_times(traced: Traced) -> None:
         row = tracing.traceparent_of(root)
     after = tracing.record("aggregation", KEYS, parent=row, start_ns=5, end_ns=9, attributes={"x": "y"})
     found = traced.spans()["aggregation"]
-    assert (found["start"], found["end"]) == (5, 9)
+    assert (found["start_ns"], found["end_ns"]) == (5, 9)
     assert after is not None
     assert after[36:52] == found["span_id"]
 
@@ -94,8 +82,8 @@ def never() -> Attributes:
     raise AssertionError("attributes were computed for a span that nobody records")
 
 
-def test_an_unsampled_trace_stays_unsampled_and_computes_nothing(tmp_path: Path) -> None:
-    traced = Traced(tmp_path, ratio=0.0)
+def test_an_unsampled_trace_stays_unsampled_and_computes_nothing() -> None:
+    traced = Traced(ratio=0.0)
     with tracing.span("ingestion", KEYS, attributes=never) as root:
         row = tracing.traceparent_of(root)
     assert row is not None
@@ -104,7 +92,6 @@ def test_an_unsampled_trace_stays_unsampled_and_computes_nothing(tmp_path: Path)
         assert tracing.traceparent_of(run) == row
     assert tracing.record("over", KEYS, parent=row, start_ns=1, end_ns=2) == row
     assert traced.spans() == {}
-    traced.running.shutdown()
 
 
 def test_without_tracing_spans_are_harmless() -> None:
@@ -144,27 +131,13 @@ def test_only_a_valid_traceparent_is_accepted_from_outside(header: str | None, k
     assert (tracing.accepted_traceparent(header) is not None) == kept
 
 
-def test_the_file_of_spans_is_bounded(tmp_path: Path) -> None:
-    running = configure(TracingOptions("api", tmp_path, max_file_bytes=2_000))
-    for _ in range(20):
-        with tracing.span("a", KEYS):
-            pass
-        running.flush()
-    running.shutdown()
-    files = list((tmp_path / "spans").iterdir())
-    assert len(files) == 2
-    assert all(file.stat().st_size <= 2_000 for file in files)
-
-
-def test_a_missing_otlp_package_is_a_warning_that_says_what_to_do(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    configure(TracingOptions("api", tmp_path, otlp_endpoint="http://127.0.0.1:4318")).shutdown()
+def test_a_missing_otlp_package_is_a_warning_that_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    configure(TracingOptions("api", otlp_endpoint="http://127.0.0.1:4318")).shutdown()
     assert "opentelemetry-exporter-otlp-proto-http is not installed" in caplog.text
 
 
-def test_shutting_down_twice_is_harmless(tmp_path: Path) -> None:
-    running = configure(TracingOptions("api", tmp_path))
+def test_shutting_down_twice_is_harmless() -> None:
+    running = configure(TracingOptions("api"))
     running.shutdown()
     running.shutdown()
     running.flush()
@@ -204,9 +177,9 @@ def test_a_span_that_is_dropped_never_was(traced: Traced) -> None:
     assert traced.spans() == {}
 
 
-def test_what_is_not_sampled_says_so_before_anything_is_gathered(tmp_path: Path) -> None:
+def test_what_is_not_sampled_says_so_before_anything_is_gathered() -> None:
     """A row without a trace begins none later: its spans would be roots of their own."""
-    unsampled = Traced(tmp_path, ratio=0.0)
+    unsampled = Traced(ratio=0.0)
     row = tracing.begin("ingestion", KEYS).traceparent
     assert row is not None
     assert not tracing.is_sampled(row)
@@ -215,7 +188,6 @@ def test_what_is_not_sampled_says_so_before_anything_is_gathered(tmp_path: Path)
     attempt.end({"x": 1})
     assert attempt.traceparent == row
     assert unsampled.spans() == {}
-    unsampled.running.shutdown()
 
 
 def test_a_span_may_have_an_id_that_is_derived_from_what_it_is(traced: Traced) -> None:
