@@ -34,7 +34,7 @@ GROUPS = (
     WorkerGroup("agent_runs", (Queue.AGENT_RUNS,), "prefork", 2),
     WorkerGroup("dispatch", (Queue.DISPATCH,), "solo", 1),
 )
-UNBOUNDED = re.compile(r"[0-9a-f]{16}|issue-|later-")
+UNBOUNDED = re.compile(r"[0-9a-f]{16}|issue-\d|later-\d")
 """Ids, digests, and the events of this test."""
 NOBODY = "http://127.0.0.1:9/v1"
 

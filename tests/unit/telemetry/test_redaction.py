@@ -1,10 +1,8 @@
-"""Guards: no secret of a known form passes, and nothing makes the redaction itself fail."""
+"""Guards: what goes and what stays, example by example; the kinds and the attacks have files of their own."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.telemetry.redaction import REDACTED, redact, redact_value
 
@@ -76,32 +74,3 @@ def test_values_are_redacted_by_the_names_they_stand_under() -> None:
         "idempotency_key": "key_1",
         "note": f"see {REDACTED}",
     }
-
-
-@given(
-    st.text()
-    | st.lists(st.sampled_from([*PLANTED, "token=", "://", "a:b@", ": ", "Bearer ", "x"])).map("".join)
-)
-def test_redacting_twice_is_redacting_once(text: str) -> None:
-    assert redact(redact(text)) == redact(text)
-
-
-class Textless:
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text() | st.binary() | st.builds(Textless),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
-    )
-)
-def test_no_value_makes_it_raise(value: object) -> None:
-    redact_value(value)
-
-
-def test_a_value_that_holds_itself_is_cut() -> None:
-    loop: list[object] = []
-    loop.append(loop)
-    assert REDACTED in str(redact_value(loop))

@@ -51,6 +51,14 @@ def test_the_newest_are_the_ones_that_count() -> None:
     assert redact("badge-123456 north/ACME-DEADBEEF") == f"badge-123456 {REDACTED}"
 
 
+def test_a_name_that_was_seen_before_is_read_anew() -> None:
+    """Names of members are kept, as they come again; what they hold must not outlive other patterns."""
+    install_patterns({})
+    assert redact_value({"badge-123456": 1}) == {"badge-123456": 1}
+    install_patterns({"acme": [BADGE]})
+    assert redact_value({"badge-123456": 1}) == {REDACTED: 1}
+
+
 def test_what_cannot_be_used_is_told_and_the_others_stand() -> None:
     """A document that an older version published keeps nobody from redaction."""
     odd = [
