@@ -25,7 +25,7 @@ from app.adapters.postgresql.migrate import upgrade
 from app.adapters.postgresql.span_retention import SpanRetention
 from app.adapters.postgresql.spans import SpanReading
 from app.supervisor.embedded import EmbeddedServers
-from app.telemetry import metric_names, metrics, tracing
+from app.telemetry import messages, metric_names, metrics, tracing
 from app.telemetry.tracing import Event, Keys
 from tests.eventually import assert_eventually
 from tests.recorded_spans import recorded_spans
@@ -77,7 +77,7 @@ def one_trace() -> tuple[str, str]:
 def test_a_span_comes_back_as_it_was_made_to_the_nanosecond_and_redacted(fresh_database: str) -> None:
     with exporting(fresh_database):
         parent, child = one_trace()
-        with tracing.batch_span("agent_runs", 2, [parent]):
+        with messages.batch("agent_runs", 2, [parent]):
             pass
     found = {span.name: span for span in recorded_spans(fresh_database)}
     root, chat, batch = found["ingestion"], found["chat [redacted]"], found["batch agent_runs"]
@@ -142,7 +142,7 @@ class TestWhoSeesAndWrites:
             for keys in (DEMO, OTHER):
                 with tracing.span("ingestion", keys):
                     pass
-            with tracing.batch_span("agent_runs", 2, []):
+            with messages.batch("agent_runs", 2, ["00-" + "1" * 32 + "-" + "2" * 16 + "-01"]):
                 pass
         return fresh_database
 
