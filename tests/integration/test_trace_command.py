@@ -13,7 +13,8 @@ from app.adapters.opentelemetry.exporters import TracingOptions, configure
 from app.cli.trace_view import bar, duration
 from app.data_plane.projections import read_model
 from app.data_plane.replay.record import read_chain
-from app.telemetry import tracing
+from app.telemetry import messages, tracing
+from app.telemetry.span_ids import Linked, LinkKind
 from app.telemetry.tracing import Keys
 from app.telemetry.waterfall import waterfall
 from config import settings
@@ -60,7 +61,7 @@ def traced(module_database: str) -> str:
     tracing.record(
         "dispatch", keys, parent=root, start_ns=START + 99 * MS, end_ns=START + 100 * MS, attributes=sent
     )
-    with tracing.batch_span("agent_runs", 2, [root or ""]):
+    with messages.batch("agent_runs", 2, [root or ""]):
         pass
     running.shutdown()
     assert root is not None
@@ -229,7 +230,9 @@ def test_a_trace_of_several_orchestrations_is_shown_whole_by_its_id_and_by_part_
         tracing.record(
             "ingestion", Keys("demo", "e", record.orchestration_id), parent=host, start_ns=1, end_ns=2
         )
-    rerun = tracing.begin_trace("rerun", Keys("demo", "e", OTHER.orchestration_id), links=[host])
+    rerun = tracing.begin_trace(
+        "rerun", Keys("demo", "e", OTHER.orchestration_id), links=[Linked(host, LinkKind.REPLAY)]
+    )
     rerun.end()
     running.shutdown()
     monkeypatch.setenv("INTERLOCK_DATABASE_URL", fresh_database)
