@@ -43,13 +43,13 @@ INCIDENTS = (
         "a tool of ours breaks",
         '"kind":"tool_failed"',
         ("runs", "explain", "ID"),
-        (r"It called notes\.break", r"notes\.break gave no result: tool_failed \(defect\)"),
+        (r"It called notes\.break", r"notes\.break gave no result in \d+ ms: tool_failed \(defect\)"),
     ),
     Incident(
         "a worker died in the middle of a run",
         '"kind":"step_lapsed"',
         ("runs", "trace", "ID"),
-        (r"invoke_agent teller", r"attempt 1", r"lost"),
+        (r"invoke_agent teller", r"the one before \(left no span: its worker was lost\)"),
     ),
     Incident(
         "an approval was slow",
