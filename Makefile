@@ -4,9 +4,10 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 BIN := .venv/bin
 READY := .venv/.ready
 LOCAL_MODEL := .venv/.local-model
+PROMETHEUS := .venv/prometheus
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet
 
-.PHONY: demo test lint bench faults rolling-deploys races up down clean requirements compose local-model
+.PHONY: demo test lint bench faults rolling-deploys races canaries alerts screenshots up down clean requirements compose dashboards prometheus local-model
 .DEFAULT_GOAL := test
 
 $(READY): requirements-dev.txt pyproject.toml
@@ -56,6 +57,10 @@ ROUNDS ?= 6
 races: $(READY)
 	RACE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/acceptance/test_approval_races.py -s $(ARGS)
 
+# Flower's pages as pictures, after a batch of 64 events; needs Chromium.
+screenshots: $(READY)
+	$(BIN)/python -m tests.acceptance.flower_service $(or $(TO),.interlock/screenshots)
+
 up: $(READY)
 	@$(BIN)/python -m app up $(ARGS)
 
@@ -76,3 +81,18 @@ requirements:
 
 compose: $(READY)
 	$(BIN)/python -m app topology compose > docker-compose.yml
+
+dashboards: $(READY)
+	$(BIN)/python -m config.grafana
+
+# The real Prometheus, which the tests of dashboards and alerts ask: Debian's package, unpacked, not installed.
+prometheus:
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || test -x $(PROMETHEUS)/usr/bin/promtool || { \
+		command -v apt-get >/dev/null || { echo "Put prometheus and promtool on PATH: this is no Debian." >&2; exit 1; }; \
+		mkdir -p $(PROMETHEUS) && cd $(PROMETHEUS) && \
+		{ apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
+		dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; }
+
+# Every alert seen to fire under its fault, and what each took
+alerts: $(READY) prometheus
+	$(BIN)/python -m pytest tests/acceptance/test_alerts.py -s $(ARGS)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import redis
 from celery import Celery
@@ -16,9 +17,11 @@ from app.adapters.breaker_book import BreakerBook
 from app.adapters.celery.application import Transport, create
 from app.adapters.celery.carrier import CeleryCarrier
 from app.adapters.celery.garbage_collection import collect_seldom
+from app.adapters.celery.heartbeat import Heartbeat
 from app.adapters.celery.inspection_only import deny_control
 from app.adapters.celery.process_telemetry import ProcessTelemetry
 from app.adapters.celery.reporting import reporter_of
+from app.adapters.celery.task_metrics import TaskMetrics
 from app.adapters.event_loop import EventLoop
 from app.adapters.opentelemetry import exporters
 from app.adapters.opentelemetry.exporters import Tracing, TracingOptions
@@ -31,6 +34,7 @@ from app.adapters.postgresql.lookups import PostgresqlLookups, TenantReadings
 from app.adapters.postgresql.redaction_patterns import PatternRefresh
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.adapters.postgresql.replays import PostgresqlReplays
+from app.adapters.postgresql.span_retention import SpanRetention
 from app.adapters.postgresql.store import PostgresqlStore
 from app.adapters.postgresql.tenants import (
     PublishedBudgets,
@@ -42,6 +46,7 @@ from app.adapters.providers.open import PooledProviders
 from app.adapters.redis.breakers import SOCKET_SECONDS, THREADS, RedisBreakers
 from app.adapters.redis.connection import connect
 from app.adapters.redis.front_lock import RedisFrontLock
+from app.adapters.redis.standing import SignsOfLife
 from app.adapters.secrets import ReferencedSecrets
 from app.adapters.targets.http import HttpTargets
 from app.adapters.watchdog import Watchdog
@@ -69,7 +74,17 @@ from app.telemetry.uncaught import watch_uncaught
 from config import settings as configuration
 from config.settings import Settings
 
+if TYPE_CHECKING:
+    from app.adapters.prometheus.durable import DurableFacts
+    from app.adapters.prometheus.processes import NodeMetrics
+
 T = TypeVar("T")
+
+HEARTBEAT_SOCKET_SECONDS = 0.25
+"""How long a worker's sign of life may wait for Redis: it is given from the loop that consumes."""
+
+SCRAPE_SECONDS = 5.0
+"""How long one statement of the exporter may take."""
 
 TASK_MODULES = tuple(f"tasks.{queue.value}" for queue in Queue)
 
@@ -131,14 +146,35 @@ class Telemetry:
             )
         )
 
+    def start_metrics(self, service: str) -> NodeMetrics | None:
+        """Measure into the run folder, in this process and whatever it forks."""
+        chosen = self._settings
+        if not chosen.telemetry:
+            return None
+        # Here, as commands of the command line never measure.
+        from app.adapters.prometheus.processes import NodeMetrics
+        from app.adapters.prometheus.serving import Address
+
+        return NodeMetrics(chosen.home, service, Address(chosen.metrics_host, chosen.worker_metrics_port))
+
 
 def worker_application() -> Celery:
     """What ``celery -A tasks`` runs, with the telemetry of whichever process that becomes."""
     settings = configuration.load()
     ProcessTelemetry(Telemetry(settings)).connect()
+    if settings.telemetry:
+        TaskMetrics().connect()
+        Heartbeat(lambda: _signs_of_life(settings)).connect()
     deny_control()
     collect_seldom()
     return celery_application(settings)
+
+
+def _signs_of_life(settings: Settings) -> SignsOfLife:
+    client = connect(
+        settings.effective_redis_url, most_connections=1, socket_seconds=HEARTBEAT_SOCKET_SECONDS
+    )
+    return SignsOfLife(client)
 
 
 class Services:
@@ -148,6 +184,8 @@ class Services:
         self.settings = settings
         self.tracing = Tracing(None)
         """The process's export of spans, where these services are what begins and ends it."""
+        self.node_metrics: NodeMetrics | None = None
+        """What the process measures, likewise."""
         self.clock = SystemClock()
         self.database = Database(settings.effective_database_url, role)
         self.redis: redis.Redis = connect(settings.effective_redis_url)
@@ -168,6 +206,7 @@ class Services:
         self.reporter = reporter_of(application)
         self.event_loop = EventLoop()
         self._made: dict[str, object] = {}
+        self._closing = ExitStack()
         self._lock = threading.RLock()
 
     @property
@@ -291,6 +330,16 @@ class Services:
         return self._once("reconciler", lambda: Reconciler(self.store, self.budgets, self.carrier))
 
     @property
+    def span_retention(self) -> SpanRetention:
+        """What removes old spans, in the queue ``maintenance``; under a role that reads nothing of them."""
+        return self._once("span_retention", self._make_span_retention)
+
+    def _make_span_retention(self) -> SpanRetention:
+        database = Database(self.settings.effective_database_url, "interlock_retention", size=1)
+        self._closing.callback(database.close)
+        return SpanRetention(database, self.settings.span_retention_hours)
+
+    @property
     def anchorer(self) -> Anchorer:
         """What writes the heads of chains outside the database, in the queue ``maintenance``."""
         return self._once(
@@ -306,9 +355,12 @@ class Services:
             self.breakers.close()
         self.watchdog.stop()
         self.liveness.stop()
+        self._closing.close()
         self.database.close()
         self.redis.close()
         self.tracing.shutdown()
+        if self.node_metrics is not None:
+            self.node_metrics.shutdown()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         with self._lock:
@@ -342,6 +394,35 @@ def doorbells(settings: Settings | None = None) -> CeleryCarrier:
     return CeleryCarrier(celery_application(settings), client, runs_per_message=settings.runs_per_message)
 
 
+@contextmanager
+def durable_facts(settings: Settings) -> Iterator[DurableFacts]:
+    """What the exporter tells of durable facts, under a role that sees no content."""
+    # Here, because no other process needs them.
+    from app.adapters.postgresql.breaker_history import PostgresqlBreakerHistory
+    from app.adapters.postgresql.fact_counts import FactCounts
+    from app.adapters.postgresql.standing import PostgresqlStanding
+    from app.adapters.prometheus.durable import DurableFacts, Sources
+    from app.adapters.redis.standing import RedisReading
+
+    database = Database(
+        settings.effective_database_url, "interlock_metrics", size=1, statement_timeout_seconds=SCRAPE_SECONDS
+    )
+    client = connect(settings.effective_redis_url, most_connections=2)
+    try:
+        yield DurableFacts(
+            Sources(
+                FactCounts(database),
+                PostgresqlBreakerHistory(database),
+                PostgresqlStanding(database),
+                RedisReading(client),
+                settings.anchors,
+            )
+        )
+    finally:
+        client.close()
+        database.close()
+
+
 def api_services() -> Services:
     """What the HTTP API may do, for a command of the command line: it neither logs nor makes spans."""
     settings = configuration.load()
@@ -355,4 +436,7 @@ def api_process() -> Services:
     telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error"))
     services.redaction_patterns.start()
     services.tracing = telemetry.start_spans("api", role="interlock_api")
+    services.node_metrics = telemetry.start_metrics("api")
+    if services.node_metrics is not None:
+        services.node_metrics.begin_to_serve()
     return services

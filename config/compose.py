@@ -40,6 +40,7 @@ def document(settings: Settings) -> str:
         "api": _listening(("python", "-m", "app", "api"), settings.api_port, "API"),
         "beat": _lasting(("python", "-m", "app", "beat"), {}),
         "flower": _listening(("python", "-m", "app", "flower"), settings.flower_port, "FLOWER", _FLOWER),
+        "metrics": _listening(topology.metrics(), settings.metrics_port, "METRICS"),
     }
     for group in topology.BY_QUEUE:
         services[group.name] = _lasting(topology.worker(group, settings), topology.WORKER_ENVIRONMENT)

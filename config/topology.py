@@ -112,6 +112,11 @@ def flower(settings: Settings) -> Command:
     )
 
 
+def metrics() -> Command:
+    """The exporter of durable facts, for Prometheus."""
+    return ("python", "-m", "app", "metrics")
+
+
 def migrate() -> Command:
     """Bring the database to this checkout's schema."""
     return ("python", "-m", "app", "migrate")

@@ -12,7 +12,8 @@ from config import settings as _settings
 
 basic_auth = _who_is_let_in(os.environ, _settings.load().home)
 read_only = True
+enable_events = False  # It would be control; the workers send theirs unasked.
 purge_offline_workers = 60
 max_tasks = 10_000
 natural_time = False
-tasks_columns = "name,state,args,result,received,started,runtime,worker,uuid"
+tasks_columns = "name,state,args,result,runtime,received"

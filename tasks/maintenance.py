@@ -1,4 +1,4 @@
-"""The queue ``maintenance``: the reconciler, and the anchors."""
+"""The queue ``maintenance``: the reconciler, the anchors, and the end of old spans."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tasks.unit_of_work import Unit, unit_of_work
 @celery.task(name="interlock.maintenance.reconcile")
 @unit_of_work(Queue.MAINTENANCE)
 def reconcile(unit: Unit) -> str:
-    """End the leases of workers that are gone, and ring for whatever is overdue."""
+    """End the leases of workers that are gone, ring for whatever is overdue, and now and then remove old spans."""
     overdue = unit.services.reconciler.reconcile()
-    return (
-        ", ".join(f"{queue.value}: {count} overdue" for queue, count in overdue.items())
-        or "nothing is overdue"
-    )
+    told = [f"{queue.value}: {count} overdue" for queue, count in overdue.items()] or ["nothing is overdue"]
+    # Not a task of its own: workers of the version before this one would not know it during a deployment.
+    removed = unit.services.span_retention.remove_old()
+    return ", ".join([*told, f"{removed} old spans removed"] if removed else told)
 
 
 @celery.task(name="interlock.maintenance.anchor")

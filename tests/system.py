@@ -150,6 +150,10 @@ class RunningSystem:
         command = topology.worker(group, self._settings, name=name)
         return self._start(name, command, application=application)
 
+    def start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start another process of the installation beside the workers, such as the API or the exporter."""
+        return self._start(name, command)
+
     def stop(self) -> None:
         """End what was started, by its own process ids."""
         for process in self._processes:

@@ -16,13 +16,17 @@ from app.adapters.postgresql.anchoring import PostgresqlHeads
 from app.adapters.postgresql.auditing import journals_as_of_now
 from app.adapters.scratch_notes import ScratchNotes
 from app.cli.database_at_hand import database_at_hand
+from app.cli.replay_trail import replays
 from app.data_plane.audit.anchorer import Anchorer
 from app.data_plane.audit.verify import Audit, Auditor
 from app.kernel.clock import SystemClock
 from app.kernel.errors import NotFoundError
 from config import settings
 
-audit = typer.Typer(help="The record: verify it, anchor it.", no_args_is_help=True)
+audit = typer.Typer(
+    help="The record: verify it, anchor it, read who had what done again.", no_args_is_help=True
+)
+audit.command()(replays)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Folder = Annotated[

@@ -79,7 +79,9 @@ def prepare(home: Path, provider: str | None) -> Stage:
     draw_missing(home, references(tenants), {})
     tenant = next(item for item in tenants if item.name == TENANT)
     secret = ReferencedSecrets({}, home).resolve(tenant.webhook_secrets["github"][0])
-    plan = whole_service(settings, with_flower=False, with_sink=True, durable=False, provider=provider)
+    plan = whole_service(
+        settings, with_flower=False, with_metrics=False, with_sink=True, durable=False, provider=provider
+    )
     return Stage(
         settings,
         replace(

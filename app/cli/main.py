@@ -25,6 +25,7 @@ COMMANDS = {
     "api": "app.cli.parts:api",
     "beat": "app.cli.parts:beat",
     "flower": "app.cli.parts:flower",
+    "metrics": "app.cli.metrics:metrics",
     "demo": "app.cli.demo:demo",
     "projections": "app.cli.projections:projections",
     "audit": "app.cli.audit:audit",

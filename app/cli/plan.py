@@ -26,11 +26,12 @@ def whole_service(
     *,
     groups: Sequence[topology.WorkerGroup] = topology.ON_ONE_MACHINE,
     with_flower: bool = True,
+    with_metrics: bool = True,
     with_sink: bool = False,
     durable: bool = True,
     provider: str | None = None,
 ) -> Plan:
-    """Servers that no URL replaces, migration, documents, API, workers, beat, Flower and the sink."""
+    """Servers that no URL replaces, migration, documents, API, workers, beat, metrics, Flower and the sink."""
     listeners = [Listener("api", settings.api_host, settings.api_port, "INTERLOCK_API_PORT")]
     programs = [Program("api", topology.api(settings))]
     workers = [worker_program(group, settings) for group in groups]
@@ -41,6 +42,11 @@ def whole_service(
         programs.insert(0, Program("sink", topology.sink(settings)))
     programs += workers
     programs.append(Program("beat", topology.beat(settings)))
+    if with_metrics and settings.telemetry:
+        listeners.append(
+            Listener("metrics", settings.metrics_host, settings.metrics_port, "INTERLOCK_METRICS_PORT")
+        )
+        programs.append(Program("metrics", topology.metrics()))
     if with_flower:
         listeners.append(
             Listener("flower", settings.flower_host, settings.flower_port, "INTERLOCK_FLOWER_PORT")

@@ -100,7 +100,7 @@ def print_plans(console: Console, pairs: Sequence[tuple[Subject, ReplayPlan | In
         elif plan.refused is not None:
             told = f"[red]refused[/] ({plan.refused.code}): {escape(plan.refused.what)}"
         else:
-            told = _counted(plan.totals) or "no effect so far"
+            told = counted(plan.totals) or "no effect so far"
         console.print(f"{subject.orchestration_id}  {told}", soft_wrap=True)
     if len(pairs) > MOST_LINES:
         console.print(f"... and {len(pairs) - MOST_LINES} more; --json tells all")
@@ -110,11 +110,12 @@ def print_plans(console: Console, pairs: Sequence[tuple[Subject, ReplayPlan | In
 
 def print_totals(console: Console, plans: Sequence[ReplayPlan], *, refused: int) -> None:
     """What plans come to together, and how many others are refused."""
-    counted = _counted(totals(plans)) or "no effect"
-    console.print(f"[bold]{len(plans)} to be replayed[/] ({counted}), {refused} refused", soft_wrap=True)
+    effects = counted(totals(plans)) or "no effect"
+    console.print(f"[bold]{len(plans)} to be replayed[/] ({effects}), {refused} refused", soft_wrap=True)
 
 
-def _counted(counts: Mapping[str, int]) -> str:
+def counted(counts: Mapping[str, int]) -> str:
+    """So many effects of each standing, in words."""
     return ", ".join(f"{count} {_WORDS[name]}" for name, count in sorted(counts.items()))
 
 
@@ -171,7 +172,7 @@ def print_outcome(console: Console, one: CameOut) -> None:
     else:
         ended = f"it is {one.status} as before"
     outcome = f" {escape(redact(row.outcome))};" if row.outcome else ""
-    console.print(f"{row.orchestration_id}  {_state(row.state)}:{outcome} {ended}", soft_wrap=True)
+    console.print(f"{row.orchestration_id}  {shown_state(row.state)}:{outcome} {ended}", soft_wrap=True)
 
 
 def print_refused(console: Console, refused: Sequence[tuple[Subject, InterlockError]]) -> None:
@@ -206,7 +207,7 @@ def print_rows(console: Console, rows: Sequence[ReplayRow], limit: int) -> None:
             row.replay_id[:16],
             row.orchestration_id[:16],
             f"{row.mode}\n  {escape(redact(row.actor))}",
-            _state(row.state) + ("" if row.state in {"done", "requested"} else f"\n  {_code(row)}"),
+            shown_state(row.state) + ("" if row.state in {"done", "requested"} else f"\n  {_code(row)}"),
             f"{asked_for[5:10]} {asked_for[11:16]}",
         )
     console.print(table)
@@ -225,7 +226,7 @@ def print_row(console: Console, row: ReplayRow, reason: str | None, planned: str
     def line(name: str, value: str) -> None:
         console.print(f"  {name:<12} {escape(redact(value))}", soft_wrap=True)
 
-    console.print(f"[bold]{row.replay_id}[/] {_state(row.state)}", soft_wrap=True)
+    console.print(f"[bold]{row.replay_id}[/] {shown_state(row.state)}", soft_wrap=True)
     line("mode", f"{row.mode} of {row.orchestration_id} under release {row.release[:12]}")
     if row.dead_letter_id:
         line("dead letter", row.dead_letter_id)
@@ -251,5 +252,6 @@ def print_row(console: Console, row: ReplayRow, reason: str | None, planned: str
         console.print(f"    {escape(words)}", soft_wrap=True)
 
 
-def _state(state: str) -> str:
+def shown_state(state: str) -> str:
+    """A replay's state in its colour."""
     return f"[{_STATE_MARK[state]}]{state}[/]"

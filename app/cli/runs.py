@@ -12,20 +12,24 @@ import typer
 from rich.console import Console
 
 from app.adapters.postgresql.reading import Reading, RunView, Wanted
+from app.adapters.postgresql.reading_traces import TraceReading
 from app.adapters.postgresql.releases import PostgresqlReleases
-from app.cli import runs_view
+from app.cli import runs_view, trace_view
 from app.cli.database_at_hand import database_at_hand
 from app.cli.recording_at_hand import recording_at_hand
 from app.cli.releases import Actor
 from app.cli.tools_at_hand import tools_at_hand
+from app.cli.trace import Kept, gather
 from app.data_plane.orchestration.cancel import Cancellation, foresee
 from app.data_plane.orchestration.cancel import cancel as cancel_run
 from app.data_plane.replay.explain import explain as explain_record
 from app.data_plane.replay.verify import verify as verify_record
+from app.kernel.clock import SystemClock
 from app.kernel.errors import NotFoundError, PermanentError
 from app.kernel.facts import OrchestrationStatus
+from config import settings
 
-runs = typer.Typer(help="Orchestrations: list, show, explain, verify, cancel.", no_args_is_help=True)
+runs = typer.Typer(help="Orchestrations: list, show, explain, trace, verify, cancel.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Id = Annotated[str, typer.Argument(help="An id, or the beginning of one (8 characters or more).")]
@@ -89,6 +93,31 @@ def explain(name: Id, json: Json = False) -> None:
         print(json_text.dumps(asdict(explanation)))
     else:
         runs_view.print_explanation(Console(highlight=False), explanation)
+
+
+@runs.command("trace")
+def show_trace(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="An orchestration, event, run, action or trace: its id, or the beginning of one (8 characters).",
+        ),
+    ],
+    messages: Annotated[
+        bool, typer.Option("--messages", help="Also the Celery messages that carried it.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show when what happened, and how long it took: the spans of one trace, or of all of an event, as a waterfall."""
+    with database_at_hand("interlock_api", size=2) as database:
+        reading = TraceReading(database, Reading(database).tenants())
+        kept = Kept(settings.load().span_retention_hours, SystemClock().now())
+        traced = gather(reading, name, kept, messages=messages)
+    if json:
+        print(json_text.dumps(trace_view.as_json(traced)))
+    else:
+        trace_view.print_traced(Console(highlight=False), traced)
 
 
 @runs.command()

@@ -125,6 +125,10 @@ class Claim:
     lapses: int = 0
     """How many of them ended without a result: the worker died, was too slow, or met a defect."""
     lease_seconds: float = 30.0
+    waited_seconds: float = field(default=0.0, compare=False)
+    """From when it was due, on the store's clock."""
+    claimed_at: float = field(default=0.0, compare=False)
+    """On the clock of this process's durations (``metrics.now``); 0 when nobody measures."""
 
 
 def may_be_more(claims: Sequence[Claim], most: int) -> bool:

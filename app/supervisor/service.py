@@ -266,7 +266,13 @@ def wipe(folder: RunFolder) -> None:
     lock.acquire()
     try:
         _end_what_has_no_owner(folder)
-        for part in (folder.postgres, folder.redis, folder.logs, folder.home / "secrets"):
+        for part in (
+            folder.postgres,
+            folder.redis,
+            folder.logs,
+            folder.home / "secrets",
+            folder.home / "metrics",
+        ):
             if part.exists():
                 shutil.rmtree(part)
     finally:

@@ -1,4 +1,4 @@
-"""The names of spans, metrics and attributes, in one place: the GenAI conventions are still changing.
+"""The names of spans and attributes, in one place: the GenAI conventions are still changing.
 
 They follow OpenTelemetry's semantic conventions where those have a name. Content (prompts, answers,
 arguments) is never an attribute; digests are.
@@ -43,10 +43,6 @@ ERROR_TYPE: Final = "error.type"
 HTTP_STATUS: Final = "http.response.status_code"
 
 EVENT_PROVIDER_HOP: Final = "interlock.provider.hop"
-METRIC_BREAKER_CHANGES: Final = "interlock.breaker.changes"
-METRIC_BREAKER_REFUSALS: Final = "interlock.breaker.refusals"
-METRIC_PROVIDER_HOPS: Final = "interlock.provider.hops"
-METRIC_SPANS_DROPPED: Final = "interlock.spans.dropped"
 PROVIDER: Final = "provider"
 MODEL: Final = "model"
 TO: Final = "to"

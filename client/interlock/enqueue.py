@@ -1,6 +1,9 @@
-"""Enqueueing from a host application: a signed event on the broker, and an id before anything is sent."""
+"""Enqueueing from a host application: a signed or encrypted event on the broker, and an id before anything is sent."""
 
 from __future__ import annotations
+
+import importlib
+import os
 
 from celery import Celery
 from celery.exceptions import CeleryError
@@ -8,14 +11,16 @@ from kombu import Queue
 from kombu.exceptions import KombuError
 
 from interlock import strict_json
+from interlock.canonical import JsonValue
 from interlock.envelope import Envelope
 from interlock.errors import BrokerUnavailableError, InvalidInputError
 from interlock.identity import event_key, orchestration_id
-from interlock.ingestion_message import check_workflow, sign
+from interlock.ingestion_message import check_workflow, sealed, sign
 
 TASK = "interlock.ingestion.accept"
 QUEUE = "ingestion"
 MIN_KEY_BYTES = 16
+NONCE_BYTES = 12
 
 
 class Client:
@@ -29,6 +34,12 @@ class Client:
         signing_key: the tenant's signing key, at least 16 bytes.
         timeout_seconds: for each try to connect and to send; there are at most ``tries`` of them.
         max_bytes: length of an event's JSON that the service takes.
+        encrypt: whether events are encrypted on the broker. True wants the extra ``encryption``; False sends them
+            readable, and signed; None encrypts where the extra is installed. The service must know format 2: upgrade
+            it before the hosts.
+
+    Raises:
+        InvalidInputError: ``weak_key``, or ``encryption_unavailable`` when ``encrypt`` is True without the extra.
     """
 
     def __init__(
@@ -40,12 +51,20 @@ class Client:
         timeout_seconds: float = 2.0,
         tries: int = 2,
         max_bytes: int = strict_json.MAX_BYTES,
+        encrypt: bool | None = None,
     ) -> None:
         if len(signing_key) < MIN_KEY_BYTES:
             raise InvalidInputError(
                 "weak_key",
                 f"The signing key has fewer than {MIN_KEY_BYTES} bytes.",
                 "Use the tenant's signing key as the service holds it.",
+            )
+        self._encrypts = encrypt is not False and _can_encrypt()
+        if encrypt and not self._encrypts:
+            raise InvalidInputError(
+                "encryption_unavailable",
+                "Events cannot be encrypted: the package cryptography is not installed.",
+                'Install the extra: pip install "interlock[encryption]".',
             )
         self._tenant = tenant
         self._key = signing_key
@@ -84,11 +103,11 @@ class Client:
                 "The event's tenantid is not the client's tenant.",
                 "Make the event for the tenant whose signing key this client has.",
             )
-        message = sign(event, workflow, self._key, max_bytes=self._max_bytes)
+        message = self._message(event, workflow)
         try:
             self._app.send_task(
                 TASK,
-                args=[message.to_json()],
+                args=[message],
                 queue=QUEUE,
                 task_id=event_key(event.tenantid, event.source, event.id),
                 argsrepr="(event)",
@@ -103,6 +122,21 @@ class Client:
                 f"The broker did not take the event ({type(error).__name__}).",
                 "Check that the broker's address is right and that it is running, then send the event again.",
             ) from error
+
+    def _message(self, event: Envelope, workflow: str | None) -> dict[str, JsonValue]:
+        most = self._max_bytes
+        if not self._encrypts:
+            return sign(event, workflow, self._key, max_bytes=most).to_json()
+        nonce = os.urandom(NONCE_BYTES)
+        return sealed(event, workflow, self._key, max_bytes=most, nonce=nonce).to_json()
+
+
+def _can_encrypt() -> bool:
+    try:
+        importlib.import_module("interlock.sealing")
+    except ImportError:
+        return False
+    return True
 
 
 def _celery(broker_url: str, timeout_seconds: float, retries: int) -> Celery:

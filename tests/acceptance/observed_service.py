@@ -110,10 +110,11 @@ def scan(folders: list[Path], *secrets: str) -> list[str]:
 
 @contextmanager
 def _running(home: Path, environment: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
-    ports = [_free_port(), _free_port()]
+    ports = [_free_port(), _free_port(), _free_port()]
     for name, value in {
         "INTERLOCK_HOME": str(home),
         "INTERLOCK_API_PORT": str(ports[0]),
+        "INTERLOCK_METRICS_PORT": str(ports[2]),
         "INTERLOCK_DEMO_SINK_URL": f"http://127.0.0.1:{ports[1]}",
         "INTERLOCK_SECRET_DEMO_API_KEY": API_KEY,
         "INTERLOCK_TRACE_SAMPLE_RATIO": "1",

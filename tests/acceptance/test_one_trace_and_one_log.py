@@ -15,9 +15,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NoOpTracer
 
 from app.adapters.opentelemetry import encoding
+from app.cli import main as command_line
 from app.telemetry import logs, tracing
 from app.telemetry.tracing import Keys
+from config import settings
 from tests.acceptance.observed_service import API_KEY, PLANTED, SENDER, Observed, observe, scan
+from tests.documented import commands
 from tests.own_logging import own_logging
 
 
@@ -127,6 +130,23 @@ def test_no_secret_is_in_any_span_or_line(seen: Observed) -> None:
     assert not [span for span in seen.spans if PLANTED in str(span) or API_KEY in str(span)]
     (refused,) = [line for line in seen.lines if line["event"] == "event refused"]
     assert refused["type"] == "dev.interlock.issue.[redacted]"
+
+
+def test_the_guides_commands_show_a_trace_after_the_service_has_ended(
+    seen: Observed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every step of it, in the terminal and for programs."""
+    monkeypatch.setenv("INTERLOCK_HOME", str(seen.home))
+    settings.load.cache_clear()
+    for line in commands("docs/tracing.md"):
+        words = line.replace(" ID", f" {seen.duplicate_of}").split()
+        assert words[:3] == ["python", "-m", "app"]
+        with pytest.raises(SystemExit) as ended:
+            command_line.main(words[3:])
+        shown = capsys.readouterr().out
+        assert ended.value.code in (None, 0)
+        assert {span.name for span in seen.of(seen.duplicate_of) if span.name not in shown} == set()
+    settings.load.cache_clear()
 
 
 def test_with_redaction_off_the_same_scan_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,4 +142,4 @@ def test_every_command_of_the_guide_does_what_it_says(
         ("forced_open",),
         ("released",),
     ]
-    assert len(COMMANDS) == len(told) == 25
+    assert len(COMMANDS) == len(told) == 27

@@ -27,12 +27,13 @@ Ask = Callable[..., dict[str, object]]
 def ask(home: Path) -> Iterator[Ask]:
     """Runs a command beside a running ``up``; gives the object that it printed."""
     home.chmod(0o755)
-    ports = _free_ports(2)
+    ports = _free_ports(3)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("INTERLOCK_")},
         "INTERLOCK_HOME": str(home),
         "INTERLOCK_API_PORT": ports[0],
         "INTERLOCK_SINK_PORT": ports[1],
+        "INTERLOCK_METRICS_PORT": ports[2],
     }
     command = [sys.executable, "-m", "app"]
 

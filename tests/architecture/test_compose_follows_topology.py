@@ -99,7 +99,7 @@ def servers(home: Path) -> Iterator[EmbeddedServers]:
 
 def test_every_services_command_runs_here(home: Path, servers: EmbeddedServers) -> None:
     """One-shots end well; workers consume, the API and Flower listen, beat ticks."""
-    ports = {"api": _free_port(), "flower": _free_port()}
+    ports = {"api": _free_port(), "flower": _free_port(), "metrics": _free_port()}
     services = _services()
     children = Children(servers.folder, CHECKOUT)
     try:

@@ -38,12 +38,13 @@ class Sizes:
 def measure() -> Sizes:
     """Start it, let it idle, ask ``status``, end it."""
     with tempfile.TemporaryDirectory(prefix="interlock-idle-") as home:
-        ports = _free_ports(2)
+        ports = _free_ports(3)
         environment = {
             **os.environ,
             "INTERLOCK_HOME": home,
             "INTERLOCK_API_PORT": str(ports[0]),
             "INTERLOCK_FLOWER_PORT": str(ports[1]),
+            "INTERLOCK_METRICS_PORT": str(ports[2]),
         }
         _app("up", "--detach", environment=environment)
         try:

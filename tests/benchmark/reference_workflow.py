@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app import bootstrap
@@ -52,18 +53,27 @@ def events(count: int, prefix: str) -> list[Submission]:
     ]
 
 
-def saturate(running: Running, count: int, prefix: str) -> Throughput:
-    """Accept ``count`` events in batches as fast as they are taken, and wait for the last effect."""
-    services = bootstrap.api_services()
+def saturate(
+    running: Running,
+    count: int,
+    prefix: str,
+    *,
+    services: Callable[[], bootstrap.Services] = bootstrap.api_services,
+) -> Throughput:
+    """Accept ``count`` events in batches as fast as they are taken, and wait for the last effect.
+
+    ``services`` makes what accepts them; by default it tells nothing of what it does.
+    """
+    accepting = services()
     before = running.number(CLOSED)
     submissions = events(count, prefix)
     started = time.perf_counter()
     for start in range(0, count, BATCH):
-        for answer in services.ingestion.accept(submissions[start : start + BATCH]):
+        for answer in accepting.ingestion.accept(submissions[start : start + BATCH]):
             assert isinstance(answer, Accepted), answer
     running.wait(CLOSED, before + count, seconds=180)
     seconds = time.perf_counter() - started
-    services.close()
+    accepting.close()
     return _with_latencies(running, count, seconds, prefix)
 
 

@@ -140,7 +140,7 @@ def run(trial: Trial, cells: Iterable[Cell], tell: Callable[[str], None]) -> Mat
             tell(f"{number}. {cell.name}: {crash.why}")
     recoveries = tuple(summarise(measured))
     return MatrixReport(
-        tuple(crashes), uncovered(), unregistered(trial), recoveries, trial.check(verify=True)
+        tuple(crashes), uncovered(), unregistered(trial), recoveries, trial.check(verify=True, metrics=True)
     )
 
 

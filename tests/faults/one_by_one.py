@@ -114,7 +114,9 @@ def run(trial: Trial, kinds: Sequence[Kind], seed: int, tell: Callable[[str], No
     measured = [
         (group_of(one.fault), one.recovery_seconds) for one in struck if one.recovery_seconds is not None
     ]
-    return OneByOneReport(tuple(struck), tuple(missed), tuple(summarise(measured)), trial.check(verify=True))
+    return OneByOneReport(
+        tuple(struck), tuple(missed), tuple(summarise(measured)), trial.check(verify=True, metrics=True)
+    )
 
 
 def _strike(trial: Trial, kind: Kind, draw: Draw, prefix: str) -> Struck | None:

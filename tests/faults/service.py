@@ -97,6 +97,7 @@ class ServiceUnderTest:
         self.one_way: Proxy | None = None
         """Between the worker processes beside those of ``up`` and PostgreSQL, before the proxy that all go through."""
         self.api_port = _free_port()
+        self.metrics_port = _free_port()
         self._stack = ExitStack()
         self._up: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str] = {}
@@ -301,6 +302,7 @@ class ServiceUnderTest:
             **planted,
             "INTERLOCK_HOME": str(self.home),
             "INTERLOCK_API_PORT": str(self.api_port),
+            "INTERLOCK_METRICS_PORT": str(self.metrics_port),
             "INTERLOCK_TRACE_SAMPLE_RATIO": "0",
             "INTERLOCK_LOG_LEVEL": "WARNING",
             # So that `up` runs no sink of its own.

@@ -138,7 +138,7 @@ def run(trial: Trial, plan: Plan, tell: Callable[[str], None]) -> StormReport:
         time.monotonic() - began,
         ended.all_of_them and replayed,
         tuple(summarise(_recoveries(trial, hits))),
-        trial.check(verify=True),
+        trial.check(verify=True, metrics=True),
     )
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx2
 import psycopg
 
+from tests import metrics_truth
 from tests.faults import checker
 from tests.faults.arming import Strike
 from tests.faults.evidence import Fault
@@ -22,6 +24,8 @@ from tests.faults.service import TENANTS, Options, ServiceUnderTest
 from tests.faults.verdict import Verdict, Violation
 
 WARM_UP_SECONDS = 60.0
+METRICS_SECONDS = 40.0
+"""How long the exporter may take to be there again, and to have counted everything."""
 
 _OPEN = """
 SELECT count(*) FILTER (WHERE o.closed_at IS NULL), max(extract(epoch FROM o.closed_at)::float8), count(*)
@@ -188,8 +192,13 @@ class Trial:
         """Keep it beside that of the other faults."""
         return self.service.evidence.write(self.fault_of(strike))
 
-    def check(self, *, verify: bool = False) -> Verdict:
-        """The checker's verdict on everything so far; with ``verify`` also what ``runs verify --all`` says of it."""
+    def check(self, *, verify: bool = False, metrics: bool = False) -> Verdict:
+        """The checker's verdict on everything so far.
+
+        Args:
+            verify: also what ``runs verify --all`` says of it.
+            metrics: also whether the exporter tells what the record says; at rest, and before a bug is planted.
+        """
         outside = self.service.outside
         sinks = [
             SinkFile(name, sink.history, sink.kind.honours_keys) for name, sink in self.service.sinks.items()
@@ -200,7 +209,28 @@ class Trial:
             sinks,
             [self.service.evidence.path],
         )
-        return verdict.with_verified(*self._verified()) if verify else verdict
+        if verify:
+            verdict = verdict.with_verified(*self._verified())
+        return verdict.with_metrics(*self._told_by_metrics()) if metrics else verdict
+
+    def _told_by_metrics(self) -> tuple[int, list[Violation]]:
+        """How many values were compared, and where the exporter's page goes on saying something else."""
+        deadline = time.monotonic() + METRICS_SECONDS
+        while True:
+            page = self._page()
+            wrong = metrics_truth.differences(page, self.service.database_url)
+            if not wrong or time.monotonic() > deadline:
+                compared = sum(map(len, page.values()))
+                return compared, [Violation("metrics_differ", *one.split(": ", 1)) for one in wrong]
+            time.sleep(0.5)
+
+    def _page(self) -> metrics_truth.Page:
+        """What the exporter tells now; nothing while it is being started again."""
+        url = f"http://127.0.0.1:{self.service.metrics_port}/metrics"
+        try:
+            return metrics_truth.parsed(httpx2.get(url, trust_env=False, timeout=30.0).text)
+        except httpx2.HTTPError:
+            return {}
 
     def _verified(self) -> tuple[int, list[Violation]]:
         """How many records were verified, and those that differ: an operator's own command, offline."""

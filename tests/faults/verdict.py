@@ -52,7 +52,14 @@ class Verdict:
 
     def with_verified(self, records: int, differing: Sequence[Violation]) -> Verdict:
         """With what verifying so many records found as well."""
-        figure = Figure("does_not_verify", len(differing), records)
+        return self._with("does_not_verify", records, differing)
+
+    def with_metrics(self, values: int, differing: Sequence[Violation]) -> Verdict:
+        """With what comparing so many values of the exporter with the record found as well."""
+        return self._with("metrics_differ", values, differing)
+
+    def _with(self, kind: str, cases: int, differing: Sequence[Violation]) -> Verdict:
+        figure = Figure(kind, len(differing), cases)
         return replace(self, violations=(*self.violations, *differing), figures=(*self.figures, figure))
 
     def as_json(self) -> dict[str, object]:

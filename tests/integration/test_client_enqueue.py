@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,13 +13,17 @@ from typing import Any
 import pytest
 from celery import Celery, current_app
 from kombu import Connection, Message, Queue
+from redis import Redis
 
+from app.adapters.redis.connection import connect
 from app.data_plane.ingestion.messages import accept_message
 from app.data_plane.ingestion.tenants import Credentials, KnownTenants
 from app.supervisor.embedded import EmbeddedServers
+from interlock import ingestion_message
 from interlock.enqueue import QUEUE, TASK, Client
 from interlock.envelope import Envelope
 from interlock.errors import BrokerUnavailableError, InvalidInputError
+from tests.documented import blocks
 from tests.unit.ingestion.fakes import Ingestion, issue
 
 KEY = b"k" * 32
@@ -68,6 +74,57 @@ def test_the_message_shows_nothing_of_the_event_outside_its_body(client: Client,
     assert (headers["argsrepr"], headers["kwargsrepr"]) == ("(event)", "{}")
     assert "hunter2" not in repr((headers, message.properties))
     assert message.content_type == "application/json"
+
+
+@pytest.mark.parametrize("encrypt", [True, False], ids=["encrypted", "plain"])
+def test_while_it_waits_an_encrypted_event_can_be_read_nowhere_in_redis(
+    redis_url: str, encrypt: bool
+) -> None:
+    """The positive control: the same look at every key finds the event that is only signed."""
+    client = Client(redis_url, "demo", KEY, encrypt=encrypt)
+    client.publish(issue(title="hunter2 was here"))
+    client.close()
+    with connect(redis_url) as held:
+        values = [value for key in held.scan_iter() for value in (key, *_values(held, key))]
+    assert any(TASK.encode() in layer for value in values for layer in _layers(value))
+    assert any(b"hunter2" in layer for value in values for layer in _layers(value)) is not encrypt
+
+
+def test_the_client_works_as_its_page_shows(redis_url: str) -> None:
+    """Its code, against this Redis: the service accepts what it sends under the id that it returned."""
+    (code,) = blocks("docs/client.md", "python")
+    shown: dict[str, Any] = {}
+    exec(code.replace("redis://127.0.0.1:6379/0", redis_url), shown)  # the page's own text
+    (message,) = _received(redis_url, 1)
+    sent = message.decode()[0][0]
+    tenants = KnownTenants({"demo": Credentials(signing_key=b"the tenant's key, as a secret")})
+    assert sent["format"] == 2
+    assert (
+        ingestion_message.open_verified(ingestion_message.read(sent), tenants.signing_key) == shown["event"]
+    )
+    assert shown["orchestration"].startswith("orc_")
+
+
+def _values(held: Redis, key: bytes) -> list[bytes]:
+    """Everything that a key holds, whatever its type."""
+    match held.type(key):
+        case b"list":
+            return list(held.lrange(key, 0, -1))
+        case b"hash":
+            return [part for pair in held.hgetall(key).items() for part in pair]
+        case b"set":
+            return list(held.smembers(key))
+        case b"zset":
+            return list(held.zrange(key, 0, -1))
+        case _:
+            return [held.get(key) or b""]
+
+
+def _layers(value: bytes, depth: int = 3) -> Iterator[bytes]:
+    """The bytes, and what is base64 in them, three times over."""
+    yield value
+    for text in re.findall(rb"[A-Za-z0-9+/]{16,}={0,2}", value) if depth else ():
+        yield from _layers(base64.b64decode(text + b"=" * (-len(text) % 4)), depth - 1)
 
 
 def test_sending_an_event_again_is_harmless(client: Client, redis_url: str) -> None:

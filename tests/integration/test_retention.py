@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,7 @@ from app.adapters.anchor_file import AnchorFolder, AnchorsAsOfNow
 from app.adapters.archive_file import BrokenArchiveError, read_archive
 from app.adapters.postgresql import retention as retaining
 from app.adapters.postgresql.database import Database
+from app.adapters.postgresql.fact_counts import FactCounts
 from app.adapters.postgresql.store import PostgresqlStore
 from app.cli import main as command_line
 from app.data_plane.audit.anchors import Entry, Written
@@ -25,6 +27,7 @@ from app.data_plane.ports import AcceptedEvent, Outcome
 from app.data_plane.replay.record import Record
 from app.data_plane.retention import retention as retention_module
 from app.kernel.clock import SystemClock
+from app.telemetry import metric_names
 from config import settings
 from interlock.canonical import digest_bytes
 from tests.accepted_events import accepted_event
@@ -49,11 +52,13 @@ TABLES = (
     "replays",
     "payloads",
     "events",
+    "spans",
 )
 DEAD_LETTER = (
     "INSERT INTO dead_letters (dead_letter_id, tenant_id, event_id, orchestration_id, run_id, workflow, step_id,"
     " queue, cause, code, fate, what, remedy, state, first_at, last_at)"
 )
+SPAN = "INSERT INTO spans SELECT '', '', '', 'demo', '', %s, '', '', '', '', 0, 0, 'ok', '', '{}', '[]', '[]'"
 FACTS = len(OLD[0].chain) + sum(map(len, OLD[0].runs.values()))
 
 
@@ -84,6 +89,8 @@ def past(fresh_database: str, ask: Ask) -> str:
     put(fresh_database, [Past(one, timedelta(days=40)) for one in OLD])
     put(fresh_database, [Past(one, timedelta(days=1)) for one in YOUNG])
     restore(fresh_database, *load(HISTORIES / "pull_request.json"), facts=3)
+    for name in ids_of([*OLD, *YOUNG, OPEN]):
+        run_sql(fresh_database, SPAN, [name])
     ask("audit", "anchor")
     return fresh_database
 
@@ -132,7 +139,8 @@ class TestRemoving:
     ) -> None:
         before, gone = rows_of(past), rows_of(past, ids_of(OLD))
         assert all(
-            gone[table] for table in ("orchestrations", "journal", "decisions", "actions", "work_index")
+            gone[table]
+            for table in ("orchestrations", "journal", "decisions", "actions", "work_index", "spans")
         )
         assert gone["events"] == []
 
@@ -569,3 +577,42 @@ def _wait_until_somebody_waits(url: str) -> None:
         return row is not None and row[0] > 0
 
     assert_eventually(waits, what="the writer waits")
+
+
+class TestCounting:
+    """What Prometheus was told does not go back for retention: a counter that does is read as a restart."""
+
+    def test_what_was_counted_stays_counted_when_its_facts_and_rows_are_removed(
+        self, ask: Ask, past: str
+    ) -> None:
+        one = OLD[0].orchestration_id
+        for number, (state, digest) in enumerate((("settled", "ab"), ("settled", ""), ("replayed", "cd"))):
+            run_sql(
+                past,
+                "INSERT INTO dead_letters (dead_letter_id, tenant_id, event_id, orchestration_id, run_id, workflow,"
+                " step_id, queue, cause, code, fate, what, remedy, state, first_at, last_at, times, message_digest)"
+                " VALUES (%s, %s, '', %s, '', '', '', 'dispatch', 'rejected_message', '', 'permanent', '', '', %s,"
+                " now(), now(), 3, %s)",
+                [f"dlr_{number}", OLD[0].tenant_id, one, state, digest],
+            )
+        run_sql(
+            past,
+            "INSERT INTO replays (replay_id, tenant_id, orchestration_id, dead_letter_id, mode, release, actor,"
+            " reason_digest, plan_digest, state, finished_at)"
+            " VALUES ('rpl_1', %s, %s, '', 'rerun', '', 'ada', '', '', 'done', now())",
+            [OLD[0].tenant_id, one],
+        )
+        with closing(Database(past, "interlock_metrics")) as database:
+            counting = FactCounts(database)
+            assert counting.fold(60.0)
+            before = counting.sums().values
+            code, _ = ask("retention", "--older-than", "30d")
+            assert code == 0
+            assert rows_of(past, ids_of(OLD))["journal"] == []
+            assert rows_of(past, [one])["replays"] == []
+            assert FactCounts(database).fold(60.0)
+            after = FactCounts(database).sums().values
+        assert after == before
+        assert before[metric_names.DEAD_LETTERS]["dispatch", "rejected_message"] == 6
+        assert before[metric_names.REPLAYS] == {("rerun", "done"): 1}
+        assert sum(before[metric_names.FACTS].values()) > 6 * FACTS

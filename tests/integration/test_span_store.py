@@ -10,22 +10,22 @@ from typing import Any
 
 import psycopg
 import pytest
-from opentelemetry.metrics import NoOpMeter
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from prometheus_client import CollectorRegistry
 
 from app.adapters.opentelemetry.encoding import encoded
 from app.adapters.opentelemetry.exporters import Tracing, TracingOptions, configure
 from app.adapters.opentelemetry.queue import BoundedQueue
 from app.adapters.opentelemetry.redacted import RedactedExporter
+from app.adapters.postgresql import span_retention
 from app.adapters.postgresql import spans as store
 from app.adapters.postgresql.database import Database, Role
 from app.adapters.postgresql.migrate import upgrade
+from app.adapters.postgresql.span_retention import SpanRetention
 from app.adapters.postgresql.spans import SpanReading
 from app.supervisor.embedded import EmbeddedServers
-from app.telemetry import metrics, tracing
+from app.telemetry import metric_names, metrics, tracing
 from app.telemetry.tracing import Event, Keys
 from tests.eventually import assert_eventually
 from tests.recorded_spans import recorded_spans
@@ -50,27 +50,10 @@ def exporting(url: str, role: Role = "interlock_worker") -> Iterator[Tracing]:
 @pytest.fixture
 def dropped() -> Iterator[Callable[[], int]]:
     """How many spans were counted as dropped."""
-    reader = InMemoryMetricReader()
-    metrics.install(MeterProvider([reader]).get_meter("test"))
-
-    def count() -> int:
-        read = reader.get_metrics_data()
-        points = (
-            [
-                point
-                for resource in read.resource_metrics
-                for scope in resource.scope_metrics
-                for metric in scope.metrics
-                if metric.name == "interlock.spans.dropped"
-                for point in metric.data.data_points
-            ]
-            if read is not None
-            else []
-        )
-        return sum(int(point.value) for point in points if hasattr(point, "value"))
-
-    yield count
-    metrics.install(NoOpMeter("interlock"))
+    registry = CollectorRegistry()
+    metrics.install(registry)
+    yield lambda: int(registry.get_sample_value(metric_names.SPANS_DROPPED) or 0)
+    metrics.uninstall()
 
 
 def one_trace() -> tuple[str, str]:
@@ -334,11 +317,69 @@ def test_looks_and_retention_use_their_indexes_among_many_spans(fresh_database: 
             (store._BEGINS_SO, {"text": one[:30], "limit": 3}, "spans_by_trace"),
             (store._TRACES_OF, [["orc_77"]], "spans_by_orchestration"),
         ):
-            plan = str(connection.execute(f"EXPLAIN {query}", values).fetchall())
-            assert index in plan
-            assert "Seq Scan" not in plan
+            assert_found_by(index, connection, query, values)
+        connection.execute("SET role = interlock_retention")
+        assert_found_by("spans_by_age", connection, span_retention._REMOVE, [1, 10_000])
 
 
+def assert_found_by(index: str, connection: psycopg.Connection[Any], query: str, values: Any) -> None:
+    """Sequential scans are allowed here, as they are not to the service: the index must be the better way."""
+    plan = str(connection.execute(f"EXPLAIN {query}", values).fetchall())
+    assert index in plan
+    assert "Seq Scan" not in plan
+
+
+class TestRetention:
+    """Old spans go by themselves, and nobody who removes them can read them."""
+
+    @pytest.fixture
+    def retention(self, fresh_database: str) -> Iterator[tuple[str, SpanRetention, list[float]]]:
+        """Of a database with 25 spans of two days, 5 of them of a tenant that is not published, and 3 young ones."""
+        now = [100.0]
+        database = Database(fresh_database, "interlock_retention", size=1)
+        with psycopg.connect(fresh_database) as connection:
+            for count, tenant, hours in ((20, "demo", 48), (5, "gone", 48), (2, "demo", 1), (1, "", 0)):
+                connection.execute(AGED, [tenant, hours, hours, count])
+        yield fresh_database, SpanRetention(database, 24.0, lambda: now[0]), now
+        database.close()
+
+    def test_what_is_too_old_goes_batch_by_batch_and_what_is_young_stays(
+        self, retention: tuple[str, SpanRetention, list[float]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        url, removing, now = retention
+        monkeypatch.setattr(span_retention, "BATCH", 7)
+        assert [removing.remove_old(), removing.remove_old()] == [21, 4]
+        assert {span.tenant_id for span in recorded_spans(url)} == {"demo", ""}
+        assert len(recorded_spans(url)) == 3
+        with psycopg.connect(url) as connection:
+            connection.execute(AGED, ["demo", 48, 48, 1])
+        assert removing.remove_old() == 0
+        now[0] += span_retention.PAUSE_SECONDS
+        assert removing.remove_old() == 1
+
+    def test_one_process_removes_and_the_others_do_not_wait(
+        self, retention: tuple[str, SpanRetention, list[float]]
+    ) -> None:
+        url, removing, _ = retention
+        with psycopg.connect(url) as other:
+            other.execute("SELECT pg_advisory_xact_lock(%s)", [span_retention._REMOVING])
+            assert removing.remove_old() == 0
+        assert len(recorded_spans(url)) == 28
+
+    def test_who_removes_reads_no_content(self, retention: tuple[str, SpanRetention, list[float]]) -> None:
+        with (
+            psycopg.connect(retention[0], options="-c role=interlock_retention") as connection,
+            pytest.raises(REFUSED, match="permission denied"),
+        ):
+            connection.execute("SELECT attributes FROM spans")
+
+
+AGED = """
+INSERT INTO spans SELECT 'a', n::text, '', %s, '', '', '', '', '', '',
+    (extract(epoch FROM now() - make_interval(hours => %s)) * 1e9)::bigint,
+    (extract(epoch FROM now() - make_interval(hours => %s)) * 1e9)::bigint, 'ok', '', '{}', '[]', '[]'
+FROM generate_series(1, %s) AS n
+"""
 MANY = """
 INSERT INTO spans SELECT lpad(to_hex(n / 12), 32, '0'), lpad(to_hex(n), 16, '0'), '', 'demo', 'e',
     'orc_' || n / 12, '', 'chat m', 'agent_runs', 'internal', n * 1000, n * 1000 + 500, 'unset', '', '{}', '[]', '[]'

@@ -20,9 +20,11 @@ from kombu import Connection
 from kombu.exceptions import ContentDisallowed, KombuError
 from kombu.message import Message
 
-from app.adapters.celery.not_messages import NOT_A_MESSAGE, CarefulTransport
+from app.adapters.celery.not_messages import CAREFUL_TRANSPORT, NOT_A_MESSAGE
 from app.adapters.celery.reporting import GaveUp, reporter_of
+from app.adapters.celery.task_metrics import labels
 from app.data_plane.dead_letters.letters import Cause
+from app.telemetry import metrics
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +46,9 @@ class ReportingConsumer(Consumer):
     def connection_for_read(self, heartbeat: float | None = None) -> Connection:
         """A connection whose transport survives entries that are no messages."""
         connection = self.app.connection_for_read(heartbeat=heartbeat)
-        # By hand, since for redis+socket:// the scheme decides, whatever transport is asked for.
-        connection.transport_cls = CarefulTransport  # type: ignore[assignment]  # its stubs know names alone
+        # By hand, since for redis+socket:// the scheme decides, whatever transport is asked for; and by its name, since
+        # `inspect stats` answers with it in JSON.
+        connection.transport_cls = CAREFUL_TRANSPORT
         connected: Connection = self.ensure_connected(connection)
         return connected
 
@@ -101,6 +104,8 @@ class ReportingConsumer(Consumer):
         self._give_up(message, GaveUp(Cause.REJECTED_MESSAGE, code))
 
     def _give_up(self, message: Message, why: GaveUp) -> None:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        metrics.task_rejected(*labels(self.app, headers.get("task"), message.delivery_info, self.hostname))
         report = self._reporter.about(message, why, _arguments(message))
         # Letting go talks to the broker on the event loop's own connection.
         self._reporter.report(report, then=partial(self.call_soon, self._let_go, message))

@@ -10,6 +10,9 @@ from __future__ import annotations
 from celery import signals
 from celery.worker.control import Panel
 
+_HARMLESS = frozenset({"heartbeat"})
+"""A worker says that it is there; whoever begins to watch asks for it."""
+
 
 def deny_control() -> None:
     """Take the control commands from this process's worker as it starts; a sender gets no answer to one."""
@@ -18,5 +21,5 @@ def deny_control() -> None:
 
 def _take_control_commands(**_: object) -> None:
     for name, command in list(Panel.meta.items()):
-        if command.type == "control":
+        if command.type == "control" and name not in _HARMLESS:
             Panel.data.pop(name, None)

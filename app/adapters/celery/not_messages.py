@@ -142,3 +142,6 @@ class CarefulTransport(Transport):
     """kombu's transport over Redis, for consumers."""
 
     Channel = CarefulChannel
+
+
+CAREFUL_TRANSPORT = f"{CarefulTransport.__module__}:{CarefulTransport.__qualname__}"

@@ -22,6 +22,14 @@ class Export(Protocol):
         ...
 
 
+class Metrics(Export, Protocol):
+    """What a node measures."""
+
+    def begin_to_serve(self) -> None:
+        """Let it be read from outside; a port that is taken costs the reading, never the work."""
+        ...
+
+
 class Telemetry(Protocol):
     """How a process logs, and where its spans go."""
 
@@ -33,6 +41,10 @@ class Telemetry(Protocol):
         """Begin to export the process's spans."""
         ...
 
+    def start_metrics(self, service: str) -> Metrics | None:
+        """Begin to measure, in this process and whatever it forks; None where nothing is measured."""
+        ...
+
 
 @dataclass(slots=True)
 class ProcessTelemetry:
@@ -41,6 +53,7 @@ class ProcessTelemetry:
     telemetry: Telemetry
     service: str = "celery"
     _exports: list[Export] = field(default_factory=list)
+    _metrics: Metrics | None = None
 
     def connect(self) -> None:
         """Hear Celery's signals; once in a process."""
@@ -51,6 +64,10 @@ class ProcessTelemetry:
             begin.connect(self._start_spans, weak=False)
         for end in (signals.worker_shutdown, signals.worker_process_shutdown):
             end.connect(self._end_spans, weak=False)
+        # Before anything forks; a child measures into files of its own, and only the parent is read.
+        signals.worker_init.connect(self._start_metrics, weak=False)
+        signals.worker_ready.connect(self._serve_metrics, weak=False)
+        signals.worker_shutdown.connect(self._end_metrics, weak=False)
 
     def _name_worker(self, sender: str, **_: object) -> None:
         self.service = str(sender).partition("@")[0]
@@ -71,3 +88,15 @@ class ProcessTelemetry:
     def _end_spans(self, **_: object) -> None:
         for export in self._exports:
             export.shutdown()
+
+    def _start_metrics(self, **_: object) -> None:
+        self._metrics = self.telemetry.start_metrics(self.service)
+        atexit.register(self._end_metrics)
+
+    def _serve_metrics(self, **_: object) -> None:
+        if self._metrics is not None:
+            self._metrics.begin_to_serve()
+
+    def _end_metrics(self, **_: object) -> None:
+        if self._metrics is not None:
+            self._metrics.shutdown()

@@ -7,10 +7,11 @@ a lease that is already over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from app.adapters.postgresql.database import Connection, Row
 from app.data_plane.ports import ALONE_AFTER, Claim, Queue
+from app.telemetry import metrics
 
 # A loose index scan finds the tenants with open work, and each gives its oldest due steps: first every tenant's
 # first, then every tenant's second, so that a small tenant does not wait behind a large one's backlog.
@@ -40,7 +41,7 @@ ranked AS (
     FROM due WINDOW in_turn AS (ORDER BY turn, due_at, step_id)
 ),
 chosen AS (
-    SELECT step_id FROM ranked WHERE CASE WHEN first THEN place = 1 ELSE NOT alone END
+    SELECT step_id, due_at FROM ranked WHERE CASE WHEN first THEN place = 1 ELSE NOT alone END
     ORDER BY turn, due_at LIMIT %(limit)s
 )
 """
@@ -48,7 +49,7 @@ chosen AS (
 _CLAIM_NAMED = """
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 chosen AS (
-    SELECT step_id FROM work_index
+    SELECT step_id, due_at FROM work_index
     WHERE step_id = ANY(%(ids)s) AND queue || '' = %(queue)s AND coalesce(finished_at, 'infinity') = 'infinity'
       AND due_at <= (SELECT now FROM clock) AND lapses + (leased_by IS NOT NULL)::int < %(alone)s
     ORDER BY step_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -57,7 +58,7 @@ chosen AS (
 _CLAIM_OF_ORCHESTRATIONS = """
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now),
 chosen AS (
-    SELECT step_id FROM work_index
+    SELECT step_id, due_at FROM work_index
     WHERE orchestration_id = ANY(%(ids)s) AND queue = %(queue)s AND finished_at IS NULL
       AND due_at <= (SELECT now FROM clock) AND lapses + (leased_by IS NOT NULL)::int < %(alone)s
     ORDER BY step_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
@@ -71,14 +72,14 @@ SET due_at = clock.now + make_interval(secs => w.lease_seconds), leased_by = %(w
     lapses = w.lapses + (w.leased_by IS NOT NULL)::int
 FROM chosen, clock WHERE w.step_id = chosen.step_id
 RETURNING w.step_id, w.tenant_id, w.orchestration_id, w.queue, w.stage, w.subject, w.parent_id, w.fence, w.attempts,
-    w.lapses, w.lease_seconds
+    w.lapses, w.lease_seconds, extract(epoch FROM clock.now - chosen.due_at)::float8
 """
 
 
 def claim_due(connection: Connection, queue: Queue, *, limit: int, worker: str) -> list[Claim]:
     """Lease up to ``limit`` due steps of the queue, whoever's they are."""
     parameters = {"queue": queue.value, "limit": limit, "worker": worker, "alone": ALONE_AFTER}
-    return [_claim(row) for row in connection.execute(_CLAIM_DUE + _LEASE, parameters)]
+    return _claims(connection.execute(_CLAIM_DUE + _LEASE, parameters))
 
 
 def claim_named(
@@ -86,7 +87,7 @@ def claim_named(
 ) -> list[Claim]:
     """Lease those of the named steps that are due."""
     parameters = _named(queue, step_ids, limit, worker)
-    return [_claim(row) for row in connection.execute(_CLAIM_NAMED + _LEASE, parameters)]
+    return _claims(connection.execute(_CLAIM_NAMED + _LEASE, parameters))
 
 
 def claim_of(
@@ -94,7 +95,7 @@ def claim_of(
 ) -> list[Claim]:
     """Lease the due steps of these orchestrations."""
     parameters = _named(queue, orchestration_ids, limit, worker)
-    return [_claim(row) for row in connection.execute(_CLAIM_OF_ORCHESTRATIONS + _LEASE, parameters)]
+    return _claims(connection.execute(_CLAIM_OF_ORCHESTRATIONS + _LEASE, parameters))
 
 
 def _named(queue: Queue, ids: Sequence[str], limit: int, worker: str) -> dict[str, object]:
@@ -107,7 +108,15 @@ def _named(queue: Queue, ids: Sequence[str], limit: int, worker: str) -> dict[st
     }
 
 
-def _claim(row: Row) -> Claim:
+def _claims(rows: Iterable[Row]) -> list[Claim]:
+    claimed_at = metrics.now()
+    claims = [_claim(row, claimed_at) for row in rows]
+    for claim in claims:
+        metrics.step_claimed(claim.queue.value, claim.waited_seconds)
+    return claims
+
+
+def _claim(row: Row, claimed_at: float) -> Claim:
     return Claim(
         step_id=row[0],
         tenant_id=row[1],
@@ -120,6 +129,8 @@ def _claim(row: Row) -> Claim:
         attempt=row[8],
         lapses=row[9],
         lease_seconds=row[10],
+        waited_seconds=row[11],
+        claimed_at=claimed_at,
     )
 
 

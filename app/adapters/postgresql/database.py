@@ -12,7 +12,9 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from app.kernel.errors import DefectError, TransientError
 
-Role = Literal["interlock_worker", "interlock_api", "interlock_control", "interlock_retention"]
+Role = Literal[
+    "interlock_worker", "interlock_api", "interlock_control", "interlock_retention", "interlock_metrics"
+]
 Row: TypeAlias = tuple[Any, ...]
 """A row as psycopg reads it; each query's function gives it its types at once."""
 Connection: TypeAlias = psycopg.Connection[Row]

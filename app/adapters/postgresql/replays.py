@@ -110,24 +110,10 @@ class PostgresqlReplays:
         """One page of replays, the newest first."""
         if not tenants:
             return ()
-        conditions = ["tenant_id = ANY(%s::text[])"]
-        chosen: list[object] = [list(tenants)]
-        for column, value in (
-            ("state", wanted.state),
-            ("actor", wanted.actor),
-            ("orchestration_id", wanted.orchestration_id),
-        ):
-            if value is not None:
-                conditions.append(f"{column} = %s")
-                chosen.append(value)
-        if wanted.before is not None:
-            conditions.append("(requested_at, replay_id) < (%s, %s)")
-            chosen += [wanted.before.requested_at, wanted.before.replay_id]
-        query = (
-            f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY requested_at DESC, replay_id DESC LIMIT %s"
-        )
+        query, values = page_query(wanted)
         with self._database.transaction(tenants) as connection:
-            return tuple(_row(row) for row in connection.execute(query, [*chosen, wanted.limit]))
+            found = connection.execute(query, [list(tenants), *values, wanted.limit, wanted.limit])
+            return tuple(_row(row) for row in found)
 
     def standing(self, replay_ids: Sequence[str]) -> dict[str, Standing]:
         """Where these replays stand, as far as they are not finished."""
@@ -165,6 +151,38 @@ class PostgresqlReplays:
                 [digest, digest, digest, _MOST_RELEASES],
             )
             return {row[0]: row[1] for row in found}
+
+
+def page_query(wanted: Wanted) -> tuple[str, list[object]]:
+    """The query of one page, and what goes between its tenants and its two limits.
+
+    A page from each tenant's own index, and then the page of pages, as with dead letters.
+    """
+    conditions: list[str] = []
+    values: list[object] = []
+    for condition, value in (
+        ("state = %s", wanted.state),
+        ("actor = %s", wanted.actor),
+        ("orchestration_id = %s", wanted.orchestration_id),
+        ("mode = %s", wanted.mode),
+        ("reason_digest = %s", wanted.reason_digest),
+        ("requested_at >= %s", wanted.since),
+        ("requested_at < %s", wanted.until),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    if wanted.before is not None:
+        conditions.append("(requested_at, replay_id) < (%s::timestamptz, %s)")
+        values += [wanted.before.requested_at, wanted.before.replay_id]
+    where = "".join(f" AND {condition}" for condition in conditions)
+    query = (
+        f"SELECT {_COLUMNS} FROM unnest(%s::text[]) AS asked (name), LATERAL ("  # noqa: S608 - of names and literals
+        f"SELECT {_COLUMNS} FROM replays WHERE tenant_id = asked.name{where}"
+        " ORDER BY requested_at DESC, replay_id DESC LIMIT %s"
+        ") AS newest ORDER BY requested_at DESC, replay_id DESC LIMIT %s"
+    )
+    return query, values
 
 
 def _register(connection: Connection, requested: Sequence[NewReplay]) -> dict[str, ReplayRow]:

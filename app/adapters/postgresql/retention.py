@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.adapters.postgresql.database import Connection, Database, see_tenants
+from app.adapters.postgresql.fact_counts import of_removed
 from app.data_plane.audit.chains import JournalRow, follow
 from app.data_plane.retention.archive import Kept, Rows, named_digests
 from app.data_plane.retention.retention import Chosen, Cut, Place, Reason, Removal, WrittenMeanwhileError
 from app.kernel.errors import ConflictError
+from app.telemetry import metric_names
 from interlock.canonical import JsonObject
 
 _RETAINING = 0x72657461696E696E  # "retainin": the advisory lock of the one retention at work
@@ -36,6 +38,13 @@ _ROWS = {
     "replays": "replay_id",
 }
 """The tables with rows of an orchestration, and what they are read in the order of."""
+
+_COUNTED_BY_ROWS = {
+    of_removed(metric_names.DEAD_LETTERS): "ARRAY[queue, cause], sum(times) FROM dead_letters"
+    " WHERE orchestration_id = ANY(%s::text[]) AND message_digest <> '' GROUP BY queue, cause",
+    of_removed(metric_names.REPLAYS): "ARRAY[mode, state], count(*) FROM replays"
+    " WHERE orchestration_id = ANY(%s::text[]) GROUP BY mode, state",
+}
 
 _CANDIDATES = """
 SELECT orchestration_id, closed_at FROM orchestrations
@@ -106,6 +115,7 @@ class PostgresqlBatch:
 
     def remove(self, removed: Removal) -> None:
         """Delete exactly what was archived. Raises WrittenMeanwhileError when there is something else."""
+        self._keep_counted(removed.orchestration_ids)
         counts = {
             table: self._connection.execute(
                 f"DELETE FROM {table} WHERE orchestration_id = ANY(%s::text[])",  # noqa: S608 - of the names above
@@ -116,6 +126,10 @@ class PostgresqlBatch:
         facts = self._connection.execute(
             "DELETE FROM journal WHERE chain_id = ANY(%s::text[])", [removed.chain_ids]
         ).rowcount
+        self._connection.execute(
+            "DELETE FROM spans WHERE orchestration_id = ANY(%s::text[]) AND orchestration_id <> ''",
+            [removed.orchestration_ids],
+        )
         # What they spent stands in their facts; only tenants' lines outlive them.
         for table, column in (("budget_lines", "account_id"), ("reservations", "step_id")):
             self._connection.execute(
@@ -126,6 +140,15 @@ class PostgresqlBatch:
             raise WrittenMeanwhileError(
                 "Something was recorded of orchestrations that were being removed; nothing of the batch was removed.",
                 "Run it again: what was archived is archived once more.",
+            )
+
+    def _keep_counted(self, ids: Sequence[str]) -> None:
+        """Add what is counted by its rows alone to the sums that stay: a counter does not go back for retention."""
+        for metric, of_these in _COUNTED_BY_ROWS.items():
+            self._connection.execute(
+                f"INSERT INTO fact_counts (metric, labels, value) SELECT %s, {of_these}"
+                " ON CONFLICT (metric, labels) DO UPDATE SET value = fact_counts.value + EXCLUDED.value",
+                [metric, list(ids)],
             )
 
     def _rows(self, ids: Sequence[str]) -> Mapping[str, Rows]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from app.adapters.postgresql import acceptance, claims, commits, dead_letters, histories, leases
 from app.adapters.postgresql.database import Database
 from app.data_plane.dead_letters.letters import DeadLetterRow
+from app.data_plane.orchestration.measuring import observe
 from app.data_plane.ports import (
     Acceptance,
     AcceptedEvent,
@@ -114,7 +115,9 @@ class PostgresqlStore:
         if not changes:
             return Committed((), ())
         with self._database.transaction([change.tenant_id for change in changes]) as connection:
-            return commits.commit(connection, changes, self._clock)
+            committed = commits.commit(connection, changes, self._clock)
+        observe(changes, committed)
+        return committed
 
     def overdue(self) -> dict[Queue, int]:
         """How many steps are due and unclaimed, by queue (counted up to 1,000 each)."""

@@ -84,7 +84,8 @@ class TenantDocuments:
             if tenants is not None:
                 self._tenants = tenants
                 self.generation += 1
-            if self.generation:
+            # A database without a tenant is being prepared: what it has a moment later must not be refused meanwhile.
+            if self._tenants:
                 self._read_at = time.monotonic()
 
 

@@ -111,7 +111,6 @@ class RedisBreakers:
         self._outage.answered()
         # Here, and not where it is awaited: a call that is cancelled meanwhile has moved the breaker all the same.
         if change is not None:
-            metrics.breaker_changed(change.breaker.provider, change.breaker.model, change.to_state)
             self._book.changed(change)
         return found
 

@@ -35,6 +35,7 @@ from app.control_plane.target_urls import InvalidTargetUrlError, read_target_url
 from app.data_plane.ports import Delivery, Probe, ProbeAnswer, Receipt
 from app.kernel.clock import Clock, SystemClock
 from app.kernel.errors import Fate, InterlockError
+from app.telemetry import metrics
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class HttpTargets:
         called_at = asyncio.get_running_loop().time()
         found = await self._find({(one.tenant_id, one.target) for one in deliveries})
         answers = await asyncio.gather(
-            *(self._deliver(one, found[one.tenant_id, one.target], called_at) for one in deliveries),
+            *(self._measured(one, found[one.tenant_id, one.target], called_at) for one in deliveries),
             return_exceptions=True,
         )
         return [_receipt_of(answer) for answer in answers]
@@ -152,6 +153,14 @@ class HttpTargets:
             except InterlockError as error:
                 found[tenant_id, target] = error
         return found
+
+    async def _measured(
+        self, delivery: Delivery, address: TargetAddress | InterlockError, called_at: float
+    ) -> Receipt:
+        since = metrics.now()
+        receipt = await self._deliver(delivery, address, called_at)
+        metrics.delivered(delivery.target, receipt.outcome, metrics.now() - since)
+        return receipt
 
     async def _deliver(
         self, delivery: Delivery, address: TargetAddress | InterlockError, called_at: float

@@ -18,6 +18,9 @@ from app.kernel.errors import InterlockError
 from app.kernel.facts import ToolAnswered, ToolCalled, ToolFailed
 from app.kernel.fault_points import FaultPoint
 from app.telemetry import tracing
+from app.telemetry.logs import get_logger
+
+_log = get_logger(__name__)
 
 
 class Readings(Protocol):
@@ -112,6 +115,9 @@ class ToolCaller:
             reading = self._readings.of(run.claim.tenant_id)
             result = await call_reading_tool(find(called.tool), arguments, reading)
         except InterlockError as error:
+            # With the tool's own error: a fact says no more than its code, and somebody has to mend the tool.
+            keys = tracing.joined(run.watched.keys, run.watched.traceparent)
+            _log.warning("a tool failed", tool=called.tool, code=error.code, **keys, exc_info=error)
             return error
         fault_points.reached(FaultPoint.AFTER_TOOL_BEFORE_RECORD, Queue.AGENT_RUNS)
         return result

@@ -64,16 +64,21 @@ class Watched:
 
     def asked(self, since_ns: int, asked: ModelAsked, outcome: ModelAnswered | ModelFailed) -> None:
         """A question is over."""
-        self.questions.append(Question(since_ns, tracing.now_ns(), asked, outcome))
+        until_ns = tracing.now_ns()
+        error = outcome.code if isinstance(outcome, ModelFailed) else ""
+        metrics.model_asked(asked.provider, asked.model, error, (until_ns - since_ns) / 1e9)
+        self.questions.append(Question(since_ns, until_ns, asked, outcome))
 
     def called(self, since_ns: int, tool: str, outcome: ToolAnswered | ToolFailed) -> None:
         """A call of a tool is over."""
-        self.calls.append(Called(since_ns, tracing.now_ns(), tool, outcome))
+        until_ns = tracing.now_ns()
+        told = "failed" if isinstance(outcome, ToolFailed) else "answered"
+        metrics.tool_called(tool, told, (until_ns - since_ns) / 1e9)
+        self.calls.append(Called(since_ns, until_ns, tool, outcome))
 
     def hopped(self, hop: ProviderHop) -> None:
         """The run turned from one provider to the next, or to its end."""
         self.hops.append((tracing.now_ns(), hop))
-        metrics.hop(hop.left, hop.to or "fallback", hop.reason)
 
 
 def final(runs: Iterable[tuple[Watched, AnyFact]]) -> None:

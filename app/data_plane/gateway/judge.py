@@ -20,9 +20,12 @@ from app.data_plane.gateway.cedar_values import NotCedarError, as_cedar
 from app.data_plane.gateway.origins import Provenance, as_json
 from app.data_plane.gateway.slices import Path, Read, Slice, Statement, slice_of
 from app.kernel.release import Policy
+from app.telemetry import metrics
 from interlock.canonical import JsonObject, JsonValue, NotCanonicalError, canonical_bytes
 
 _NOBODY = cedarpy.Entities.from_json_str("[]")
+_EFFECTS = {"permitted": "permitted", "denied": "denied", "needs_approval": "approval"}
+"""What metrics call the outcomes."""
 _FAILED = re.compile(r"policy `([^`]{1,100})`")
 
 
@@ -93,6 +96,13 @@ def judge(policy: Policy, question: Question) -> Verdict:
     An error in any statement denies, also when another permits: Cedar skips a statement that fails, and the one it
     skipped may be the one that forbids. What it says of the error is not passed on: it may quote an argument.
     """
+    since = metrics.now()
+    verdict = _judge(policy, question)
+    metrics.judged(_EFFECTS[verdict.outcome], metrics.now() - since)
+    return verdict
+
+
+def _judge(policy: Policy, question: Question) -> Verdict:
     try:
         parts = slice_of(policy.cedar, question.tool)
     except ValueError:

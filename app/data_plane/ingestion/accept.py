@@ -27,7 +27,7 @@ from app.data_plane.ports import (
 from app.kernel import fault_points
 from app.kernel.errors import InterlockError, PermanentError
 from app.kernel.fault_points import FaultPoint
-from app.telemetry import tracing
+from app.telemetry import metrics, tracing
 from app.telemetry.logs import get_logger
 from app.telemetry.redaction import redact_known
 from app.telemetry.tracing import OpenSpan
@@ -103,6 +103,7 @@ class IngestionService:
         Raises:
             TransientError: the store is not there; sending the whole batch again is harmless.
         """
+        since = metrics.now()
         fault_points.reached(FaultPoint.AFTER_RECEIVE, Queue.INGESTION)
         table = self._releases.routes()
         prepared = [_try_to_prepare(submission, table) for submission in submissions]
@@ -119,6 +120,7 @@ class IngestionService:
         results = [_answer(item, next(answers)) if isinstance(item, _Prepared) else item for item in prepared]
         for submission, result in zip(submissions, results, strict=True):
             _tell(submission.envelope, result)
+            metrics.ingested(metrics.now() - since)
         fault_points.reached(FaultPoint.AFTER_RECORD_BEFORE_ACK, Queue.INGESTION)
         return results
 

@@ -51,13 +51,12 @@ def accept_messages(
 def _open(tenants: Tenants, message: JsonValue, max_bytes: int) -> Submission | PermanentError:
     try:
         received = ingestion_message.read(message)
-        envelope = received.open(max_bytes=max_bytes)
+        envelope = ingestion_message.open_verified(received, tenants.signing_key, max_bytes=max_bytes)
     except InvalidInputError as error:
         return InvalidEventError(error)
-    key = tenants.signing_key(envelope.tenantid)
-    if key is None or not received.is_signed_by(key):
+    if envelope is None:
         return BadSignatureError(
-            "The message is not signed with a key of its event's tenant.",
+            "The message is not signed or encrypted with the key of its event's tenant.",
             "Check the tenant's signing key on both sides.",
         )
     return Submission(envelope, received.workflow)

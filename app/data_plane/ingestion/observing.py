@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from app.data_plane.ports import Route
 from app.kernel.errors import PermanentError
-from app.telemetry import naming, tracing
+from app.telemetry import metrics, naming, tracing
 from app.telemetry.logs import get_logger
 from app.telemetry.tracing import Keys, OpenSpan
 from interlock.envelope import Envelope
@@ -38,6 +38,7 @@ def accepted(spans: Sequence[OpenSpan]) -> None:
 
 def taken(envelope: Envelope, state: str, orchestration_ids: Sequence[str]) -> None:
     """A line for each orchestration that the event started, now or the first time."""
+    metrics.event(state)
     if _levels.isEnabledFor(logging.INFO):
         for orchestration in orchestration_ids or ("",):
             keys = Keys(envelope.tenantid, envelope.id, orchestration)
@@ -46,5 +47,6 @@ def taken(envelope: Envelope, state: str, orchestration_ids: Sequence[str]) -> N
 
 def refused(envelope: Envelope, error: PermanentError) -> None:
     """A line with the reason's code; the event's content stays out of it."""
+    metrics.event("refused")
     keys = Keys(envelope.tenantid, envelope.id)
     _log.warning("event refused", **keys.named(), type=envelope.type, code=error.code)

@@ -1,4 +1,4 @@
-"""What is told of a message that ingestion refused: whose it is when its tenant signed it, and never what it says."""
+"""What is told of a message that ingestion refused: whose it is when its tenant sent it, and never what it says."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def refusal(
     *,
     max_bytes: int = strict_json.MAX_BYTES,
 ) -> Report:
-    """The report of a refused message, sealed by its tenant if that tenant has signed the message."""
+    """The report of a refused message, sealed by its tenant if that tenant has sent the message."""
     body = _body(message)
     report = Report(
         cause=Cause.REJECTED_MESSAGE,
@@ -37,11 +37,11 @@ def refusal(
     )
     try:
         received = ingestion_message.read(message)
-        envelope = received.open(max_bytes=max_bytes)
+        envelope = ingestion_message.open_verified(received, tenants.signing_key, max_bytes=max_bytes)
     except InvalidInputError:
         return report
-    key = tenants.signing_key(envelope.tenantid)
-    if key is None or not received.is_signed_by(key):
+    key = tenants.signing_key(envelope.tenantid) if envelope is not None else None
+    if envelope is None or key is None:
         return report
     return report.model_copy(update={"tenant": envelope.tenantid, "event_id": envelope.id}).sealed(key)
 

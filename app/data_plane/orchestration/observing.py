@@ -9,9 +9,10 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 
 from app.data_plane.orchestration.recorder import Loaded, Recorded
-from app.data_plane.ports import Queue, Verdict
+from app.data_plane.ports import History, Queue, Verdict
 from app.kernel.facts import (
     ActionDenied,
     ActionSettled,
@@ -31,7 +32,7 @@ from app.kernel.facts import (
     SnapshotTaken,
     StageDecided,
 )
-from app.telemetry import naming, tracing
+from app.telemetry import metrics, naming, tracing
 from app.telemetry.logs import get_logger
 from app.telemetry.tracing import Attributes, Keys
 
@@ -78,6 +79,14 @@ def carried_on(recorded: Sequence[Recorded], since_ns: int) -> None:
                 )
         for fact in one.facts:
             _tell(fact, keys, one.traceparent)
+            if isinstance(fact, OrchestrationClosed) and one.after is not None:
+                _measure(one.state.started.workflow, fact.status, one.after.history, until_ns)
+
+
+def _measure(workflow: str, status: str, history: History, until_ns: int) -> None:
+    if history.facts:
+        accepted = datetime.fromisoformat(history.facts[0].at).timestamp()
+        metrics.orchestration_closed(workflow, status, max(0.0, until_ns / 1e9 - accepted))
 
 
 def _spans(started: OrchestrationStarted, facts: Sequence[AnyFact]) -> Iterator[tuple[str, Attributes]]:

@@ -90,11 +90,20 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which replays to list: the newest first, those older than ``before`` (a row seen last)."""
+    """Which replays to list: the newest first, those older than ``before`` (a row seen last); None is any.
+
+    Args:
+        reason_digest: those that were asked for with the very same reason by the same person, as one go is.
+        since: asked for at that time or later; ``until``: before it.
+    """
 
     state: ReplayState | None = None
     actor: str | None = None
     orchestration_id: str | None = None
+    mode: Mode | None = None
+    reason_digest: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     limit: int = 20
     before: ReplayRow | None = None
 

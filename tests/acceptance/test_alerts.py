@@ -1,0 +1,203 @@
+"""Promise: each alert fires under its fault and is silent without it, and every expression of every page has data.
+
+A real Prometheus scrapes a running system by the shipped configuration; its rules are the shipped ones, and a minute is
+a second. ``make alerts`` prints how long each alert took after its fault.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.watched_system import Watched, wait_until_scraped, watched_system
+from tests.architecture.test_dashboards import FILES, expressions, loaded, variables_of
+from tests.eventually import assert_eventually
+from tests.prometheus import rules, substituted
+
+ALERTS = [rule.name for rule in rules() if rule.is_alert]
+STEADY = 6
+PATIENCE_SECONDS = 90.0
+
+Pump = Callable[[], None]
+
+
+@dataclass
+class Story:
+    """What was seen, from the first healthy event to the last fault."""
+
+    without_faults: dict[str, str] = field(default_factory=dict)
+    """Alerts that were not silent although nothing was wrong."""
+    fired: dict[str, float] = field(default_factory=dict)
+    """How many seconds after its fault each alert fired."""
+    empty: list[str] = field(default_factory=list)
+    """Expressions of dashboards and rules that never had data."""
+    told: dict[str, str] = field(default_factory=dict)
+    """The first summary of each alert."""
+
+
+class Telling:
+    """Lets it happen, phase by phase."""
+
+    def __init__(self, watched: Watched) -> None:
+        self.watched = watched
+        self.story = Story()
+        self._began = time.monotonic()
+        self._pumped = 0.0
+
+    def healthy(self) -> None:
+        """Traffic of every good kind; then nothing may be pending or have fired."""
+        watched = self.watched
+        wait_until_scraped(watched)
+        watched.send("steady", STEADY)
+        watched.send("modelled", 2)
+        watched.send("asking")
+        assert watched.post() == 202
+        assert watched.post() == 202
+        assert watched.post("no.such.type") == 422
+        watched.enqueue()
+        watched.system.wait_until_all_ended(consenting="ines")
+        closed = 'sum(interlock_orchestrations_closed_total{status="completed"})'
+        assert_eventually(
+            lambda: self._value(f"min_over_time(({closed})[6s:1s])") == STEADY + 6,
+            within=PATIENCE_SECONDS,
+            what="Prometheus has seen the end of all for as long as alerts take to fire",
+        )
+        self.story.without_faults = watched.prometheus.alerts()
+        for labels, _ in watched.prometheus.now('count_over_time(ALERTS{alertstate="firing"}[5m])'):
+            self.story.without_faults[labels["alertname"]] = "fired"
+
+    def bad_company(self) -> None:
+        """Models are down, one target refuses, one hangs, nobody consents, a budget runs out, a release is too new."""
+        watched = self.watched
+        watched.are_down = True
+        watched.send("modelled", 3)
+        # Before the budget is spent: then nobody is asked, and nobody is found to be down.
+        opened = "SELECT count(*) FROM breaker_changes WHERE to_state = 'open'"
+        assert_eventually(lambda: watched.system.rows(opened) == [(2,)], what="both breakers open")
+        watched.send("asking")
+        watched.send("newer")
+        watched.send("doubtful", 2)
+
+        def pump() -> None:
+            for workflow in ("steady", "modelled", "refused"):
+                watched.send(workflow)
+            watched.send("costly", 4)
+
+        self._until_firing(
+            pump,
+            *("CircuitOpen", "FallbacksHigh", "DecisionsDegraded", "BudgetNearlySpent", "DeliveriesFailing"),
+            *("DeliveriesInDoubt", "DeadLettersArriving", "OrchestrationsFailing", "WaitingForRelease"),
+            "OrchestrationsFailingSlowly",
+        )
+        watched.command(
+            *("dead-letters", "replay", "--all", "--workflow", "refused", "--limit", "2"),
+            *("--actor", "tests", "--reason", "the pager is repaired"),
+        )
+
+    def lost_processes(self) -> None:
+        """The dispatcher is killed with deliveries due, and beat ends."""
+        watched = self.watched
+        watched.dispatch.kill()
+        watched.dispatch.wait()
+        watched.beat.terminate()
+        watched.beat.wait()
+        self._until_firing(
+            lambda: watched.send("steady", 2),
+            *("QueueWithoutWorker", "QueueOld", "AnchorsStale", "WorkerLost", "ProcessDown"),
+        )
+
+    def late(self) -> None:
+        """Another dispatcher finds what is late; meanwhile nobody takes messages, and nobody counts."""
+        watched = self.watched
+        watched.restart_dispatch()
+        watched.core.kill()
+        watched.core.wait()
+        watched.enqueue()
+        with watched.nobody_counts():
+            self._until_firing(
+                lambda: None,
+                *(
+                    "OrchestrationsSlow",
+                    "MessagesNotTaken",
+                    "ExporterBehind",
+                    "ApprovalsWaiting",
+                    "DeadLettersOpen",
+                ),
+            )
+
+    def blind(self) -> None:
+        """The exporter is killed."""
+        self.watched.exporter.kill()
+        self.watched.exporter.wait()
+        self._until_firing(lambda: None, "ExporterDown")
+
+    def look_at_everything(self) -> None:
+        """Every expression of every page and rule, over the time since the beginning."""
+        seconds = time.monotonic() - self._began
+        for file in FILES:
+            page = loaded(file)
+            for where, expr in expressions(page):
+                if not self.watched.prometheus.series_since(substituted(expr, variables_of(page)), seconds):
+                    self.story.empty.append(f"{file.stem}, {where}: {expr}")
+        for rule in rules():
+            if not rule.is_alert and not self.watched.prometheus.series_since(rule.name, seconds):
+                self.story.empty.append(f"rule {rule.name}")
+
+    def _until_firing(self, pump: Pump, *wanted: str) -> None:
+        """Let traffic go on until all of these have fired; what does not is told by the test of its name."""
+        began = time.monotonic()
+
+        def fire() -> bool:
+            if time.monotonic() - self._pumped > 1.0:
+                self._pumped = time.monotonic()
+                pump()
+            for name, state in self.watched.prometheus.alerts().items():
+                if state == "firing" and name not in self.story.fired:
+                    self.story.fired[name] = time.monotonic() - began
+                    self.story.told[name] = self.watched.prometheus.told(name)[0]["summary"]
+            return set(wanted) <= self.story.fired.keys()
+
+        with suppress(AssertionError):
+            assert_eventually(fire, within=PATIENCE_SECONDS)
+
+    def _value(self, expr: str) -> float:
+        found = self.watched.prometheus.now(expr)
+        return found[0][1] if found else 0.0
+
+
+@pytest.fixture(scope="module")
+def story(module_database: str, module_home: Path) -> Iterator[Story]:
+    """One running system for the whole module."""
+    with watched_system(module_database, module_home) as watched:
+        telling = Telling(watched)
+        telling.healthy()
+        telling.bad_company()
+        telling.lost_processes()
+        telling.late()
+        telling.blind()
+        telling.look_at_everything()
+        print()
+        for name, seconds in sorted(telling.story.fired.items(), key=lambda item: item[1]):
+            print(f"{name:30} {seconds:5.1f} s after its fault: {telling.story.told[name]}")
+        yield telling.story
+
+
+def test_no_alert_is_pending_or_fired_while_nothing_is_wrong(story: Story) -> None:
+    """Whoever is woken must be able to trust it."""
+    assert story.without_faults == {}
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_the_alert_fires_under_its_fault(story: Story, name: str) -> None:
+    """A real fault of a real system, seen by a real Prometheus."""
+    assert name in story.fired
+
+
+def test_every_expression_of_every_dashboard_and_rule_has_data(story: Story) -> None:
+    """After traffic of every kind, no panel is empty."""
+    assert story.empty == []

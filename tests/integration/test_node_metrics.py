@@ -1,0 +1,122 @@
+"""A node's metrics over real processes: forked, replaced, killed; nothing that they counted is lost or doubled."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from app.adapters.prometheus import processes
+from app.adapters.prometheus.processes import NodeMetrics
+from app.adapters.prometheus.serving import Address, remove_stale
+from app.telemetry import metric_names as names
+from app.telemetry import metrics
+from config.settings import CHECKOUT
+from tests import metrics_truth
+
+HERE = Address("127.0.0.1", 0)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[NodeMetrics]:
+    found = NodeMetrics(tmp_path, "agent_runs", HERE)
+    yield found
+    found.shutdown()
+
+
+def counted(node: NodeMetrics) -> dict[str, float]:
+    """Events by state."""
+    (family,) = [one for one in node.collect() if one.name == names.EVENTS.removesuffix("_total")]
+    return {sample.labels["state"]: sample.value for sample in family.samples}
+
+
+def in_a_child(count: int, *, end_with: int = 0) -> int:
+    """A forked process counts and ends, by itself or killed; its number."""
+    pid = os.fork()
+    if pid == 0:
+        for _ in range(count):
+            metrics.event("accepted")
+        if end_with:
+            os.kill(os.getpid(), end_with)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+
+
+def test_what_children_counted_is_added_up_when_they_are_gone(node: NodeMetrics) -> None:
+    """Also of one that was killed in the middle: each writes into files of its own."""
+    metrics.event("accepted")
+    in_a_child(3)
+    in_a_child(4, end_with=signal.SIGKILL)
+    metrics.event("accepted")
+    assert counted(node) == {"accepted": 9.0}
+
+
+def test_many_ended_children_are_folded_into_few_files_and_into_the_same_sums(
+    node: NodeMetrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool that replaces its children for weeks must not make a scrape slow."""
+    monkeypatch.setattr(processes, "MOST_DEAD_FILES", 6)
+    for _ in range(12):
+        in_a_child(2)
+        metrics.step_ended("dispatch", "done", 0.2)
+    (folder,) = [one for one in (tmp_path / "metrics").iterdir() if one.name.startswith("agent_runs")]
+    assert len(list(folder.glob("*.db"))) > 12
+    assert counted(node) == {"accepted": 24.0}
+    assert len(list(folder.glob("*.db"))) <= 4
+    in_a_child(1)
+    assert counted(node) == {"accepted": 25.0}
+
+
+def test_it_is_read_where_its_targets_file_says(node: NodeMetrics, tmp_path: Path) -> None:
+    metrics.event("refused")
+    node.begin_to_serve()
+    (file,) = (tmp_path / "metrics" / "targets").glob("*.json")
+    (target,) = json.loads(file.read_text())
+    assert target["labels"] == {"service": "agent_runs"}
+    text = httpx2.get(f"http://{target['targets'][0]}/metrics", trust_env=False).text
+    assert metrics_truth.values(metrics_truth.parsed(text), names.EVENTS, "state") == {("refused",): 1.0}
+    node.shutdown()
+    assert list((tmp_path / "metrics" / "targets").glob("*")) == []
+
+
+def test_a_port_that_is_taken_costs_neither_the_work_nor_the_reading(
+    tmp_path: Path, node: NodeMetrics
+) -> None:
+    """Two workers of one host with the same setting: the second takes any free port, and its file says which."""
+    node.begin_to_serve()
+    (first,) = (tmp_path / "metrics" / "targets").glob("*.json")
+    taken = int(json.loads(first.read_text())[0]["targets"][0].rpartition(":")[2])
+    other = NodeMetrics(tmp_path, "dispatch", Address("127.0.0.1", taken))
+    other.begin_to_serve()
+    (second,) = (tmp_path / "metrics" / "targets").glob("dispatch*.json")
+    assert json.loads(second.read_text())[0]["targets"] != [f"127.0.0.1:{taken}"]
+    other.shutdown()
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_start(tmp_path: Path) -> None:
+    """Prometheus would ask there for ever; what lives is left alone."""
+    program = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from app.adapters.prometheus.processes import NodeMetrics\n"
+        "from app.adapters.prometheus.serving import Address\n"
+        "NodeMetrics(Path(sys.argv[1]), 'killed', Address('127.0.0.1', 0)).begin_to_serve()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=CHECKOUT, check=False)
+    assert len(list((tmp_path / "metrics" / "targets").glob("killed*"))) == 1
+    node = NodeMetrics(tmp_path, "next", HERE)
+    node.begin_to_serve()
+    remove_stale(tmp_path)
+    left = sorted(
+        one.name.partition("-")[0] for one in (tmp_path / "metrics").rglob("*-*") if one.suffix != ".db"
+    )
+    node.shutdown()
+    assert left == ["next", "next"]
