@@ -10,6 +10,7 @@ from app.data_plane.agent_runs.proposals import Rejection, read_answer
 from app.data_plane.agent_runs.run import refusal_told
 from app.data_plane.expressions import ExpressionError, Scope
 from app.data_plane.ingestion.accept import Submission
+from app.data_plane.parsing.outcome import path_of
 from tests.unit.ingestion.fakes import Ingestion, issue
 
 TOKEN = "ghp_" + "a1B2" * 9
@@ -33,6 +34,10 @@ def test_a_member_that_a_model_made_up_is_no_place_in_a_fact(secret: str) -> Non
     assert isinstance(rejected, Rejection)
     path, reason = refusal_told(rejected)
     assert not is_left(secret, path + reason + str(rejected))
+
+
+def test_the_place_that_such_a_member_makes_is_redacted_before_it_is_cut() -> None:
+    assert not is_left(ORIGIN_CA, path_of(["labels", ORIGIN_CA, 2]))
 
 
 def test_a_refusals_words_are_redacted_before_they_are_cut() -> None:
