@@ -156,7 +156,8 @@ def test_what_people_were_waited_for_is_a_span(graph: Graph) -> None:
 
 def test_each_call_has_its_verdict_and_its_span(graph: Graph) -> None:
     """What a run may do itself is judged below its span; what it hands over, by its orchestration."""
-    places = Counter((one.name, graph.by_id[one.parent].what) for one in graph.of("called"))
+    below = [one for one in graph.of("called") if one.parent]
+    places = Counter((one.name, graph.by_id[one.parent].what) for one in below)
     assert (
         places["policy pages.fetch", "invoke_agent"]
         == places["execute_tool pages.fetch", "invoke_agent"]

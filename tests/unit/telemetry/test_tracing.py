@@ -20,6 +20,13 @@ KEYS = Keys("demo", "e-1", "orc_1", "run_1")
 
 
 @pytest.fixture
+def unsampled() -> Iterator[Traced]:
+    """The same, of a process that records no new trace."""
+    with tracings.traced(ratio=0.0) as made:
+        yield made
+
+
+@pytest.fixture
 def traced() -> Iterator[Traced]:
     """This process's tracing."""
     with tracings.traced() as made:
@@ -82,8 +89,7 @@ def never() -> Attributes:
     raise AssertionError("attributes were computed for a span that nobody records")
 
 
-def test_an_unsampled_trace_stays_unsampled_and_computes_nothing() -> None:
-    traced = Traced(ratio=0.0)
+def test_an_unsampled_trace_stays_unsampled_and_computes_nothing(unsampled: Traced) -> None:
     with tracing.span("ingestion", KEYS, attributes=never) as root:
         row = tracing.traceparent_of(root)
     assert row is not None
@@ -91,7 +97,7 @@ def test_an_unsampled_trace_stays_unsampled_and_computes_nothing() -> None:
     with tracing.span("run", KEYS, parent=row, attributes=never) as run:
         assert tracing.traceparent_of(run) == row
     assert tracing.record("over", KEYS, parent=row, start_ns=1, end_ns=2) == row
-    assert traced.spans() == {}
+    assert unsampled.spans() == {}
 
 
 def test_without_tracing_spans_are_harmless() -> None:
@@ -177,9 +183,8 @@ def test_a_span_that_is_dropped_never_was(traced: Traced) -> None:
     assert traced.spans() == {}
 
 
-def test_what_is_not_sampled_says_so_before_anything_is_gathered() -> None:
+def test_what_is_not_sampled_says_so_before_anything_is_gathered(unsampled: Traced) -> None:
     """A row without a trace begins none later: its spans would be roots of their own."""
-    unsampled = Traced(ratio=0.0)
     row = tracing.begin("ingestion", KEYS).traceparent
     assert row is not None
     assert not tracing.is_sampled(row)
