@@ -1,7 +1,8 @@
 """A running system that a real Prometheus scrapes, its traffic, and a way to break each thing that alerts watch.
 
-Workflows of one tenant: ``steady`` calls a tool and delivers, ``asking`` needs a person's consent, ``modelled`` asks
-two providers and then its fallback, ``costly`` spends the budget, ``refused`` and ``doubtful`` deliver to bad targets.
+Workflows: ``steady`` calls a tool and delivers, ``asking`` needs a person's consent, ``modelled`` asks
+two providers and then its fallback, ``costly`` spends a budget, ``late`` takes its time, ``refused`` and ``doubtful``
+deliver to bad targets, and no worker can load ``newer``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import psycopg
 from app.adapters.postgresql.fact_counts import COUNTING
 from app.data_plane.ingestion.accept import Submission
 from app.data_plane.ports import Queue
-from app.kernel.release import BreakerPolicy, Release, Target
+from app.kernel.release import BreakerPolicy, Release, ScriptedProvider, ScriptedRule, Target
 from config import topology
 from config.settings import CHECKOUT, Settings
 from config.topology import WorkerGroup
@@ -42,23 +43,29 @@ CORE = WorkerGroup("core", tuple(queue for queue in Queue if queue is not Queue.
 SCRAPED = ("api", "core", "dispatch", "metrics")
 """Who measures, by the names that they write into their targets."""
 API_KEY = "sk_live_" + "w4Tc" * 6
-CALLS = 40
-"""What the tenant's budget allows."""
+CALLS = 20
+"""What the spender's budget allows."""
+LATE_SECONDS = 11.0
+"""How long the agent of ``late`` takes: longer than alerts allow an orchestration, when a minute is a second."""
 SECRETS = {
     "INTERLOCK_SECRET_DEMO_API_KEY": API_KEY,
     "INTERLOCK_SECRET_DEMO_SIGNING_KEY": "signing-key-of-the-watched-system",
 }
+METERED = "metered-model"
+SPENDER = "frugal"
+"""The tenant with a budget; all else is the demo's."""
 _TENANT = """\
-name: demo
+name: {name}
 version: 1
 description: The watched system's.
-api_keys: [secret:demo-api-key]
-signing_key: secret:demo-signing-key
+api_keys: [secret:{name}-api-key]
+signing_key: secret:{name}-signing-key
+"""
+_TARGETS = """\
 targets:
   tracker: {{url: '{tracker}', allow: [127.0.0.0/8]}}
   pager: {{url: '{pager}', allow: [127.0.0.0/8]}}
   forgetful: {{url: '{forgetful}', allow: [127.0.0.0/8]}}
-budget: {{calls: {calls}, per: month}}
 """
 
 
@@ -72,16 +79,24 @@ def releases(models: FaultyModels) -> list[Release]:
     breaker = BreakerPolicy(failures=3, open_seconds=30)
     first, second = (openai(name, models.url("openai"), breaker) for name in ("first", "second"))
     second = second.model_copy(update={"model": "other-model-1"})
-    meter = openai("meter", models.url("openai")).model_copy(update={"model": "metered-model"})
+    meter = openai("meter", models.url("openai")).model_copy(update={"model": METERED})
     refusing = Target(name="pager", honours_keys=True, max_attempts=2)
     return [
         _named(calling_release([LOOKUP], action="routine"), "steady", "dev.interlock.issue"),
         _named(calling_release(action="risky", expires_seconds=3600), "asking", "none.asking"),
         _named(modelled_release([first, second]), "modelled", "none.modelled"),
         _named(modelled_release([meter]), "costly", "none.costly"),
+        _late_release(),
         _named(doubtful_release(refusing), "refused", "none.refused"),
         _named(doubtful_release(Target(name="forgetful", timeout_seconds=0.5)), "doubtful", "none.doubtful"),
     ]
+
+
+def _late_release() -> Release:
+    slow = ScriptedRule(agent="alpha", answer={"level": "low"}, delay_seconds=LATE_SECONDS)
+    script = ScriptedProvider(kind="scripted", name="script", version=1, rules=(slow,))
+    patient = {"agent": {"timeout_seconds": 60}, "stage_fields": {"timeout_seconds": 120}}
+    return _named(modelled_release([script], **patient), "late", "none.late")
 
 
 def newer_release() -> Release:
@@ -107,9 +122,9 @@ class Watched:
     """Whether the models of ``modelled`` answer 503."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def send(self, workflow: str, times: int = 1) -> None:
+    def send(self, workflow: str, times: int = 1, *, tenant: str = "demo") -> None:
         """Accept so many events for one workflow."""
-        self.system.accept([Submission(self._event(), workflow) for _ in range(times)])
+        self.system.accept([Submission(self._event(tenant), workflow) for _ in range(times)])
 
     def post(self, event_type: str = "dev.interlock.issue") -> int:
         """Send an event over the API; the answer's status."""
@@ -120,7 +135,7 @@ class Watched:
 
     def choose(self, asked: Asked) -> Behaviour:
         """What a model does with a question."""
-        return "down" if self.are_down and asked.model != "metered-model" else "answers"
+        return "down" if self.are_down and asked.model != METERED else "answers"
 
     def command(self, *words: str) -> None:
         """``python -m app`` with these words; it must do what it is told."""
@@ -155,12 +170,17 @@ class Watched:
         """A new process of the same name."""
         self.dispatch = self.system.start_worker(DISPATCH, DISPATCH.name)
 
-    def _event(self) -> Envelope:
+    def lose_the_span_store(self) -> None:
+        """Spans are written to a table that is not there any more."""
+        with psycopg.connect(self.system.database_url) as connection:
+            connection.execute("ALTER TABLE spans RENAME TO spans_of_before")
+
+    def _event(self, tenant: str = "demo") -> Envelope:
         return Envelope(
             id=f"event-{next(self._numbers)}",
             source="/watched",
             type="dev.interlock.issue",
-            tenantid="demo",
+            tenantid=tenant,
             dataschema="urn:interlock:schema:issue:2",
             data={"title": "It broke", "author": "ada"},
         )
@@ -189,11 +209,12 @@ def watched_system(database_url: str, home: Path) -> Iterator[Watched]:
             "INTERLOCK_ANCHOR_SECONDS": "1",
         }
         system = stack.enter_context(RunningSystem(database_url, home, groups=(), environment=environment))
-        tenant = home / "documents" / "tenants" / "demo" / "1" / "tenant.yaml"
-        tenant.parent.mkdir(parents=True)
-        tenant.write_text(
-            _TENANT.format(tracker=tracker.url, pager=pager.url, forgetful=forgetful.url, calls=CALLS)
-        )
+        targets = _TARGETS.format(tracker=tracker.url, pager=pager.url, forgetful=forgetful.url)
+        budget = f"budget: {{calls: {CALLS}, per: month}}\n"
+        for name, more in (("demo", targets), (SPENDER, budget)):
+            document = home / "documents" / "tenants" / name / "1" / "tenant.yaml"
+            document.parent.mkdir(parents=True)
+            document.write_text(_TENANT.format(name=name) + more)
         system.publish_shipped(home / "documents", route=False)
         for release in (*releases(models), newer_release()):
             system.publish_one(release)
@@ -203,9 +224,9 @@ def watched_system(database_url: str, home: Path) -> Iterator[Watched]:
         beat = system.start("beat", topology.beat(settings))
         exporter = system.start("metrics", topology.metrics())
         system.start("api", ("python", "-m", "app", "api"))
-        targets = home / "metrics" / "targets"
+        told = home / "metrics" / "targets"
         assert_eventually(
-            lambda: len(list(targets.glob("*.json"))) == len(SCRAPED),
+            lambda: len(list(told.glob("*.json"))) == len(SCRAPED),
             within=60,
             what="everything is measured",
         )

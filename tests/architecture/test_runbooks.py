@@ -99,3 +99,9 @@ def test_minutes_become_seconds() -> None:
     """What the tests of alerts ask a real Prometheus is the same rules, sixty times as quick."""
     quick = in_seconds("expr: max(a_seconds) > 5 * 60 and rate(b:ratio_rate1h[1h]) > 6 * 0.01\nfor: 2m")
     assert quick == "expr: max(a_seconds) > 5 * 1 and rate(b:ratio_rate1h[60s]) > 6 * 0.01\nfor: 2s"
+
+
+def test_alerts_wait_as_long_as_they_should() -> None:
+    """Hours of series, which no running system has: promtool plays them through the rules as they are shipped."""
+    played = promtool("test", "rules", Path(__file__).with_name("alert_timing.yml"))
+    assert played.returncode == 0, played.stdout + played.stderr

@@ -165,11 +165,6 @@ def verdicts(_count: int) -> list[Figure]:
     ]
 
 
-def redactions(_count: int) -> list[Figure]:
-    """Redaction of lines, text and values."""
-    return [Figure(one.name, f"{one.microseconds:,.1f} µs", one.aim) for one in redaction.costs()]
-
-
 def telling(count: int) -> list[Figure]:
     """Throughput with telemetry and without."""
     seen = telemetry.measure(max(300, count // 2))
@@ -185,6 +180,11 @@ def _each(speeds: tuple[float, ...]) -> str:
     return ", ".join(f"{speed:.0f}/s" for speed in speeds)
 
 
+def redactions(_count: int) -> list[Figure]:
+    """Redaction of lines, text and values."""
+    return [Figure(one.name, f"{one.microseconds:,.1f} µs", one.aim) for one in redaction.costs()]
+
+
 PARTS: dict[str, Callable[[int], list[Figure]]] = {
     "speed": speed,
     "stragglers": stragglers,
@@ -194,8 +194,8 @@ PARTS: dict[str, Callable[[int], list[Figure]]] = {
     "record": records,
     "parsing": readings,
     "gateway": verdicts,
-    "redaction": redactions,
     "telemetry": telling,
+    "redaction": redactions,
 }
 
 

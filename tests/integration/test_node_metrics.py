@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from app.telemetry import metric_names as names
 from app.telemetry import metrics
 from config.settings import CHECKOUT
 from tests import metrics_truth
+from tests.eventually import assert_eventually
 
 HERE = Address("127.0.0.1", 0)
 
@@ -46,7 +48,14 @@ def in_a_child(count: int, *, end_with: int = 0) -> int:
         if end_with:
             os.kill(os.getpid(), end_with)
         os._exit(0)
-    os.waitpid(pid, 0)
+    try:
+        assert_eventually(
+            lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, within=20.0, what="the child has ended"
+        )
+    except AssertionError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
     return pid
 
 
@@ -57,6 +66,27 @@ def test_what_children_counted_is_added_up_when_they_are_gone(node: NodeMetrics)
     in_a_child(4, end_with=signal.SIGKILL)
     metrics.event("accepted")
     assert counted(node) == {"accepted": 9.0}
+
+
+def test_a_child_measures_though_a_thread_of_its_parent_was_measuring_when_it_was_forked(
+    node: NodeMetrics,
+) -> None:
+    """A lock that is held at that moment is held for ever in the child, which would never end."""
+    over = threading.Event()
+
+    def measure() -> None:
+        while not over.is_set():
+            metrics.event("refused")
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    try:
+        for _ in range(40):
+            in_a_child(1)
+    finally:
+        over.set()
+        thread.join()
+    assert counted(node)["accepted"] == 40.0
 
 
 def test_many_ended_children_are_folded_into_few_files_and_into_the_same_sums(

@@ -60,9 +60,8 @@ class NodeMetrics(Collector):
         remove_stale(home)
         self._before = (os.environ.get(_VARIABLE), values.ValueClass)
         os.environ[_VARIABLE] = str(self._folder)
-        # The library chooses at its import, and by a variable that says nothing of who was imported first.
-        values.ValueClass = values.MultiProcessValue(_Identity())
-        metrics.install(CollectorRegistry())
+        _install()
+        _Measuring.node = self
         self._files = MultiProcessCollector(None, str(self._folder))
 
     def begin_to_serve(self) -> None:
@@ -89,6 +88,7 @@ class NodeMetrics(Collector):
         if os.getpid() != self._pid or not self._folder.exists():
             return
         metrics.uninstall()
+        _Measuring.node = None
         variable, values.ValueClass = self._before
         os.environ.pop(_VARIABLE)
         if variable is not None:
@@ -96,6 +96,27 @@ class NodeMetrics(Collector):
         if self._served is not None:
             self._served.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _Measuring:
+    """The node whose process this is."""
+
+    node: NodeMetrics | None = None
+
+
+def _install() -> None:
+    # The library chooses at its import, and by a variable that says nothing of who was imported first.
+    values.ValueClass = values.MultiProcessValue(_Identity())
+    metrics.install(CollectorRegistry())
+
+
+def _install_in_a_child() -> None:
+    """With instruments of its own: another thread of the parent may have held a lock of the inherited ones."""
+    if _Measuring.node is not None:
+        _install()
+
+
+os.register_at_fork(after_in_child=_install_in_a_child)
 
 
 class _Identity:
