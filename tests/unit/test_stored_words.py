@@ -10,6 +10,7 @@ from app.data_plane.agent_runs.proposals import Rejection, read_answer
 from app.data_plane.agent_runs.run import refusal_told
 from app.data_plane.expressions import ExpressionError, Scope
 from app.data_plane.ingestion.accept import Submission
+from app.data_plane.parsing.outcome import path_of
 from tests.unit.ingestion.fakes import Ingestion, issue
 
 TOKEN = "ghp_" + "a1B2" * 9
@@ -19,7 +20,7 @@ SCHEMA = {
     "required": ["severity"],
     "additionalProperties": False,
 }
-JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4ifQ.c2lnbmF0dXJlLW9mLWl0"
+ORIGIN_CA = f"v1.0-{'0a1b2c3d' * 3}-{'4e5f6a7b' * 18}cd"
 """Longer than a name may be in a place: cut short, it would not be known for what it is."""
 
 
@@ -27,12 +28,16 @@ def is_left(secret: str, text: str) -> bool:
     return any(secret[at : at + 8] in text for at in range(len(secret) - 7))
 
 
-@pytest.mark.parametrize("secret", [TOKEN, JWT])
+@pytest.mark.parametrize("secret", [TOKEN, ORIGIN_CA])
 def test_a_member_that_a_model_made_up_is_no_place_in_a_fact(secret: str) -> None:
     rejected = read_answer(f'{{"{secret}": 1}}', SCHEMA)
     assert isinstance(rejected, Rejection)
     path, reason = refusal_told(rejected)
     assert not is_left(secret, path + reason + str(rejected))
+
+
+def test_the_place_that_such_a_member_makes_is_redacted_before_it_is_cut() -> None:
+    assert not is_left(ORIGIN_CA, path_of(["labels", ORIGIN_CA, 2]))
 
 
 def test_a_refusals_words_are_redacted_before_they_are_cut() -> None:

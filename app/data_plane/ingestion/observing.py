@@ -18,7 +18,7 @@ _levels = logging.getLogger(__name__)
 
 
 def begin(envelope: Envelope, route: Route) -> OpenSpan:
-    """The first span of the orchestration's trace, which is the sender's when it named one.
+    """The first span of the orchestration's trace, which is the sender's when it named one, and never a message's.
 
     To be ended only when the event was accepted: a duplicate's orchestration has its first span already.
     """
@@ -28,6 +28,8 @@ def begin(envelope: Envelope, route: Route) -> OpenSpan:
         naming.RELEASE: route.release,
         naming.CHANNEL: route.channel,
     }
+    if envelope.traceparent is None:
+        return tracing.begin_trace(naming.SPAN_INGESTION, keys, attributes=attributes)
     return tracing.begin(naming.SPAN_INGESTION, keys, parent=envelope.traceparent, attributes=attributes)
 
 

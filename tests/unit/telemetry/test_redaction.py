@@ -49,6 +49,12 @@ def test_a_secret_is_known_by_what_stands_before_it(text: str, shown: str) -> No
         "orc_0123456789abcdef0123456789abcdef",
         "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "a basic question about the api",
+        "order 4111111111111112 of 4111 1111 1111 1112",
+        "GB82 WEST 1234 5698 7654 33 is no account",
+        "icon@2x.png, agent_runs@worker-1.internal, git@github.com:octo/x.git",
+        "routing_key=agent_runs max_tokens=4096 token_count=12",
+        "look at secret:demo-api-key, env:NAME or file:/run/x",
+        "password = getpass(prompt), token: str | None = None",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:

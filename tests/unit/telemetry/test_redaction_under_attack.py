@@ -208,7 +208,7 @@ def test_a_tenants_pattern_costs_a_bounded_number_of_steps(pattern: str) -> None
     """A text that would need more is replaced as a whole: nobody's pattern may stand still."""
     install_patterns({"acme": [TenantPattern("badge", "badge", pattern)]})
     try:
-        once = redact("badge-aaaa1234 " * 20_000)
-        assert redact(once) == once
+        assert redact("badge-aaaa1234 " * 20_000) == REDACTED
+        assert redact("badge-aaaa1234 " * 20) != REDACTED
     finally:
         install_patterns({})
