@@ -14,6 +14,7 @@ from celery import Celery
 
 from app.adapters.anchor_file import AnchorFolder
 from app.adapters.breaker_book import BreakerBook
+from app.adapters.celery import message_spans
 from app.adapters.celery.application import Transport, create
 from app.adapters.celery.carrier import CeleryCarrier
 from app.adapters.celery.garbage_collection import collect_seldom
@@ -131,11 +132,13 @@ class Telemetry:
         watch_uncaught()
         obey_unsafe_settings(self._settings)
 
-    def start_spans(self, service: str, *, role: Role = "interlock_worker") -> Tracing:
+    def start_spans(
+        self, service: str, *, role: Role = "interlock_worker", libraries: bool = True
+    ) -> Tracing:
         """Write spans to the database, and to a collector when there is one; none where telemetry is off."""
         if not self._settings.telemetry:
             return Tracing(None)
-        return exporters.configure(
+        tracing = exporters.configure(
             TracingOptions(
                 service=service,
                 database_url=self._settings.effective_database_url,
@@ -143,8 +146,12 @@ class Telemetry:
                 ratio=self._settings.trace_sample_ratio,
                 traces_per_second=self._settings.traces_per_second,
                 otlp_endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+                libraries=libraries,
             )
         )
+        if tracing.messages is not None:
+            message_spans.begin(tracing.messages)
+        return tracing
 
     def start_metrics(self, service: str) -> NodeMetrics | None:
         """Measure into the run folder, in this process and whatever it forks."""
@@ -435,7 +442,7 @@ def api_process() -> Services:
     telemetry = Telemetry(services.settings)
     telemetry.start_logs("api", adopt=("uvicorn", "uvicorn.error"))
     services.redaction_patterns.start()
-    services.tracing = telemetry.start_spans("api", role="interlock_api")
+    services.tracing = telemetry.start_spans("api", role="interlock_api", libraries=False)
     services.node_metrics = telemetry.start_metrics("api")
     if services.node_metrics is not None:
         services.node_metrics.begin_to_serve()

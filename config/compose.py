@@ -53,6 +53,8 @@ def _environment(extra: dict[str, str]) -> Value:
         f"{PREFIX}HOME": "/var/lib/interlock",
         f"{PREFIX}DATABASE_URL": _DATABASE_URL,
         f"{PREFIX}REDIS_URL": "redis://redis:6379/0",
+        # In its container: Prometheus asks each by its host's name, and no port of it is published.
+        f"{PREFIX}METRICS_HOST": "0.0.0.0",  # noqa: S104
     }
     return environment | dict(extra.items())
 

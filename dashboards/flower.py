@@ -16,4 +16,4 @@ enable_events = False  # It would be control; the workers send theirs unasked.
 purge_offline_workers = 60
 max_tasks = 10_000
 natural_time = False
-tasks_columns = "name,state,args,result,runtime,received"
+tasks_columns = "name,args,result,state,received,runtime"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from celery import signals
 
 from app.data_plane.ports import Queue
+from app.telemetry import messages
 from config import settings
 from tasks import celery
 from tasks.unit_of_work import Unit, unit_of_work
@@ -35,4 +36,5 @@ def anchor(unit: Unit) -> str:
 def reconcile_at_start(**_: object) -> None:
     """What became overdue while nobody worked is rung for at once, not at beat's first tick."""
     if settings.load().reconciler:
-        reconcile.apply_async(queue="maintenance")
+        with messages.publishing("maintenance"):
+            reconcile.apply_async(queue="maintenance")

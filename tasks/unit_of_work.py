@@ -17,6 +17,7 @@ from app.data_plane.ports import Queue
 from app.kernel import fault_points
 from app.kernel.errors import InterlockError, TransientError
 from app.kernel.fault_points import FaultPoint
+from app.telemetry import messages
 
 _log = logging.getLogger(__name__)
 
@@ -65,12 +66,14 @@ def _done(unit: Unit, work: Callable[[], str]) -> str:
         return _not_done(error.what, error.code)
     except Exception:
         _log.exception("not done, and left for later: a defect")
+        messages.failed("defect")
         _give_back(unit, lapsed=True)
         return "not done: defect"
 
 
 def _not_done(what: str, code: str) -> str:
     _log.warning("not done, and left for later: %s (%s)", what, code)
+    messages.failed(code)
     return f"not done: {code}"
 
 

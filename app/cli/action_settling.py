@@ -17,6 +17,7 @@ from app.cli.actions import Json, Since, Target, Tenant, Workflow, actions, find
 from app.cli.dead_letters import moment
 from app.cli.recording_at_hand import AtHand, recording_at_hand
 from app.cli.runs import InvalidChoiceError
+from app.cli.traced import traced
 from app.data_plane.dispatch.settle import (
     Settled,
     Settlement,
@@ -94,7 +95,7 @@ def settle_actions(
             "It is not said what became of it.", "Look at its target; then give --applied or --not-applied."
         )
     said = _Said(applied, actor, reason, dry_run)
-    with recording_at_hand(tenant) as at_hand:
+    with recording_at_hand(tenant) as at_hand, traced():
         if wanted is None:
             _settle_one(at_hand, name or "", said, json=json)
         else:

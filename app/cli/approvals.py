@@ -18,6 +18,7 @@ from app.cli.actions import Id, Json, find
 from app.cli.recording_at_hand import AtHand, recording_at_hand
 from app.cli.replay_at_hand import Doorbells
 from app.cli.runs import InvalidChoiceError
+from app.cli.traced import traced
 from app.data_plane.orchestration.approvals import Answer, Answered, check, foresee, give
 from app.data_plane.replay.explain_approval import explain_approval
 from app.data_plane.replay.surroundings import Surroundings, people_behind, policy_in_force
@@ -82,7 +83,10 @@ def approve(
             f"{digest!r} is too short for a digest.", f"Give {SHORTEST_DIGEST} characters or more of it."
         )
     # Under the workers' role: what follows may be a decision, which a reading role cannot add.
-    with recording_at_hand(role="interlock_worker", carrier=Doorbells()) as at_hand:
+    with (
+        recording_at_hand(role="interlock_worker", carrier=Doorbells()) as at_hand,
+        traced("interlock_worker"),
+    ):
         row = find(at_hand, name, "approvals list")
         around = _around(at_hand, at_hand.reading.views([row.orchestration_id])[row.orchestration_id])
         answer = Answer(
@@ -105,7 +109,10 @@ def deny(
     name: Id, actor: Actor = "", reason: Reason = "", dry_run: DryRun = False, json: Json = False
 ) -> None:
     """Say no: the action is not carried out, and its orchestration goes on without it."""
-    with recording_at_hand(role="interlock_worker", carrier=Doorbells()) as at_hand:
+    with (
+        recording_at_hand(role="interlock_worker", carrier=Doorbells()) as at_hand,
+        traced("interlock_worker"),
+    ):
         row = find(at_hand, name, "approvals list")
         answer = Answer(row.tenant_id, row.orchestration_id, row.action_id, False, actor, reason)
         answered = _answer(at_hand, answer, dry_run=dry_run)

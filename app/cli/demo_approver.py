@@ -9,7 +9,7 @@ from app.adapters.postgresql.reading import Counts
 from app.adapters.postgresql.reading_approvals import ApprovalReading, ListedApproval
 from app.adapters.postgresql.releases import PostgresqlReleases
 from app.adapters.postgresql.store import PostgresqlStore
-from app.bootstrap import doorbells
+from app.bootstrap import Telemetry, doorbells
 from app.cli.demo_stage import TENANT, Stage
 from app.cli.tools_at_hand import tools_at_hand
 from app.data_plane.orchestration.approvals import Answer, give
@@ -41,6 +41,7 @@ class DemoApprover:
     def __init__(self, stage: Stage) -> None:
         settings = stage.settings
         self._clock = SystemClock()
+        self._tracing = Telemetry(settings).start_spans("command", role="interlock_worker", libraries=False)
         self._database = Database(settings.effective_database_url, "interlock_worker", size=1)
         self._releases = PostgresqlReleases(self._database, tools_at_hand())
         store = PostgresqlStore(self._database, self._clock)
@@ -58,7 +59,8 @@ class DemoApprover:
                 continue
 
     def close(self) -> None:
-        """Give back the connection."""
+        """Give back the connection, when the spans are written."""
+        self._tracing.shutdown()
         self._database.close()
 
     def _consent(self, row: ListedApproval) -> None:

@@ -16,6 +16,7 @@ from app.cli import reviews_view
 from app.cli.recording_at_hand import recording_at_hand
 from app.cli.replay_at_hand import Doorbells
 from app.cli.runs import Id, Json, named_view
+from app.cli.traced import traced
 from app.data_plane.orchestration.reviews import (
     InvalidOutcomeError,
     Resolution,
@@ -75,7 +76,10 @@ def resolve_review(
     """Complete a stage whose agents gave no valid proposal; its orchestration goes on with this outcome."""
     said = _outcome(outcome)
     # Under the workers' role: what follows may be the decision, which a reading role cannot add.
-    with recording_at_hand(role="interlock_worker", carrier=Doorbells()) as at_hand:
+    with (
+        recording_at_hand(role="interlock_worker", carrier=Doorbells()) as at_hand,
+        traced("interlock_worker"),
+    ):
         row = named_view(at_hand.reading, name).row
         resolution = Resolution(row.tenant_id, row.orchestration_id, said, actor, reason, stage)
         now = SystemClock().now()

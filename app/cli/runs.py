@@ -20,6 +20,7 @@ from app.cli.recording_at_hand import recording_at_hand
 from app.cli.releases import Actor
 from app.cli.tools_at_hand import tools_at_hand
 from app.cli.trace import Kept, gather
+from app.cli.traced import traced
 from app.data_plane.orchestration.cancel import Cancellation, foresee
 from app.data_plane.orchestration.cancel import cancel as cancel_run
 from app.data_plane.replay.explain import explain as explain_record
@@ -154,7 +155,7 @@ def cancel(
     """End an orchestration: what is unsent stays unsent, what is on its way is waited for."""
     if not dry_run and not reason.strip():
         raise InvalidChoiceError("The reason is empty.", "Say why with --reason.")
-    with recording_at_hand() as at_hand:
+    with recording_at_hand() as at_hand, traced():
         row = named_view(at_hand.reading, name).row
         steps = at_hand.reading.open_steps(row.orchestration_id)
         loaded = at_hand.recorder.load([row.tenant_id], [row.orchestration_id])

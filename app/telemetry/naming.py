@@ -20,7 +20,12 @@ SPAN_AGGREGATION: Final = "aggregation"
 SPAN_DECISION: Final = "decision"
 SPAN_DISPATCH: Final = "dispatch"
 SPAN_RERUN: Final = "rerun"
+SPAN_RESUME: Final = "resume"
 SPAN_PROBE: Final = "probe"
+SPAN_REVIEW_WAIT: Final = "review_wait"
+SPAN_SETTLEMENT: Final = "settlement"
+SPAN_CANCEL: Final = "cancel"
+SPAN_GAVE_UP: Final = "gave_up"
 
 WORKFLOW: Final = "interlock.workflow"
 RELEASE: Final = "interlock.release"
@@ -37,12 +42,23 @@ ATTEMPT: Final = "interlock.attempt"
 OUTCOME: Final = "interlock.outcome"
 QUEUE: Final = "interlock.queue"
 BATCH_SIZE: Final = "interlock.batch.size"
+MESSAGE: Final = "message"
+"""What the ids of messages' spans are derived from, besides their own."""
+REDELIVERED: Final = "interlock.redelivered"
+LINK: Final = "interlock.link"
+"""On a link: why it is there, one of ``span_ids.LinkKind``."""
+EFFECT: Final = "interlock.policy.effect"
+"""What a judgement came to: ``permitted``, ``denied`` or ``approval``."""
+POLICIES: Final = "interlock.policy.ids"
+"""The ids of the policies that decided it."""
+STEP_ID: Final = "interlock.step.id"
 DEGRADED: Final = "interlock.degraded"
 ACTIONS: Final = "interlock.actions"
 ERROR_TYPE: Final = "error.type"
 HTTP_STATUS: Final = "http.response.status_code"
 
 EVENT_PROVIDER_HOP: Final = "interlock.provider.hop"
+EVENT_PUBLISH_FAILED: Final = "interlock.publish.failed"
 PROVIDER: Final = "provider"
 MODEL: Final = "model"
 TO: Final = "to"
@@ -58,22 +74,37 @@ GEN_AI_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 GEN_AI_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 GEN_AI_TOOL: Final = "gen_ai.tool.name"
 
+INVOKE_AGENT: Final = "invoke_agent"
+CHAT: Final = "chat"
+EXECUTE_TOOL: Final = "execute_tool"
+"""The values of ``gen_ai.operation.name``."""
+
 
 def agent_span(agent: str) -> str:
     """The name of a run's span."""
-    return f"invoke_agent {agent}"
+    return f"{INVOKE_AGENT} {agent}"
 
 
 def model_span(model: str) -> str:
     """The name of the span of one question to a model."""
-    return f"chat {model}"
+    return f"{CHAT} {model}"
 
 
 def tool_span(tool: str) -> str:
     """The name of the span of one call of a tool."""
-    return f"execute_tool {tool}"
+    return f"{EXECUTE_TOOL} {tool}"
+
+
+def policy_span(tool: str) -> str:
+    """The name of the span of one judgement of a call of a tool."""
+    return f"policy {tool}"
+
+
+def approval_span(tool: str) -> str:
+    """The name of the span of one wait for people's consent."""
+    return f"approval_wait {tool}"
 
 
 def batch_span(queue: str) -> str:
-    """The name of the span of one message that carries a batch."""
+    """The name of the span of a batch that no message carries: of an HTTP request, or a command."""
     return f"batch {queue}"

@@ -3,37 +3,66 @@
 The trace context of an orchestration is a ``traceparent`` (W3C Trace Context) on its row, written at
 ingestion. Whoever works on a step names it as the parent. Until ``install`` is called, and for a trace that
 is not sampled, a span costs next to nothing. Exporters are an adapter's business.
+
+Most spans are recorded when what they are about is committed, so that none is written of what did not happen, and no
+span names a parent that a killed worker took with it. While such a span is under way, ``under_way`` makes it the
+parent of what libraries record (an HTTP client's span inside a tool); those are held back until it is recorded.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from opentelemetry import context, trace
-from opentelemetry.trace import (
-    Link,
-    NonRecordingSpan,
-    NoOpTracer,
-    Span,
-    SpanContext,
-    Status,
-    StatusCode,
-    TraceFlags,
-    Tracer,
-)
+from opentelemetry import baggage, context, trace
+from opentelemetry.trace import NonRecordingSpan, NoOpTracer, Span, Status, StatusCode, Tracer
 
 from app.kernel.errors import InterlockError
 from app.telemetry import naming
+from app.telemetry.span_ids import (
+    Linked,
+    WantedIds,
+    accepted_traceparent,
+    is_sampled,
+    is_unsampled,
+    link_to,
+    span_context,
+    standing_for,
+    traceparent_of,
+    wanting,
+)
 
-AttributeValue = str | int | float | bool
+__all__ = [
+    "AttributeValue",
+    "Attributes",
+    "Event",
+    "Held",
+    "Keys",
+    "OpenSpan",
+    "accepted_traceparent",
+    "begin",
+    "begin_trace",
+    "current_traceparent",
+    "held_by",
+    "install",
+    "is_sampled",
+    "joined",
+    "now_ns",
+    "record",
+    "span",
+    "traceparent_of",
+    "under_way",
+]
+
+AttributeValue = str | int | float | bool | Sequence[str]
 Attributes = Mapping[str, AttributeValue]
 
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_MAX_LINKS = 128
+MOST_HELD = 512
+"""Spans of libraries that wait for one span of ours; the rest are dropped."""
+
+_HELD = context.create_key("interlock-held")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +89,43 @@ class Event:
     attributes: Attributes
 
 
+class Held:
+    """Spans of libraries that wait until the span above them is recorded; with one that never is, they are dropped."""
+
+    __slots__ = ("__weakref__", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: list[Callable[[], None]] | None = []
+
+    def when_recorded(self, export: Callable[[], None]) -> None:
+        """Call ``export`` when the span above is recorded: at once when it is already."""
+        if self._waiting is None:
+            export()
+        elif len(self._waiting) < MOST_HELD:
+            self._waiting.append(export)
+
+    def recorded(self) -> None:
+        """The span above is recorded."""
+        waiting, self._waiting = self._waiting, None
+        for export in waiting or ():
+            export()
+
+
 class _Installed:
-    """The process's tracer."""
+    """The process's tracers: of orchestrations, and of the messages that carry them."""
 
     tracer: Tracer = NoOpTracer()
+    messages: Tracer = NoOpTracer()
 
 
-def install(tracer: Tracer) -> None:
-    """Make ``tracer`` the one that every span of this process comes from."""
-    _Installed.tracer = tracer
+def install(tracer: Tracer, messages: Tracer | None = None) -> None:
+    """Make ``tracer`` the one that every span of this process comes from, and ``messages`` that of messages' spans."""
+    _Installed.tracer, _Installed.messages = tracer, messages or tracer
+
+
+def messages_tracer() -> Tracer:
+    """The one that the spans of messages come from."""
+    return _Installed.messages
 
 
 @contextmanager
@@ -78,24 +135,24 @@ def span(
     *,
     parent: str | None = None,
     attributes: Attributes | Callable[[], Attributes] | None = None,
-    links: Sequence[str] = (),
+    links: Sequence[Linked] = (),
 ) -> Iterator[Span]:
-    """A span that is current inside the block.
+    """A span that is current inside the block; what is recorded below it has its keys.
 
     Args:
         parent: the traceparent to continue; without one, the current span, else a new trace begins.
         attributes: a function is called only when the span is recorded.
-        links: traceparents of spans that caused this one without being its parent.
+        links: spans that caused this one without being its parent.
     """
-    if parent is not None and _is_unsampled(parent):
-        yield NonRecordingSpan(_span_context(parent) or trace.INVALID_SPAN_CONTEXT)
+    if parent is not None and is_unsampled(parent):
+        yield standing_for(parent)
         return
     started = _start(name, keys, _parent_context(parent), attributes, links)
-    token = context.attach(trace.set_span_in_context(started))
+    token = context.attach(_with_keys(keys, trace.set_span_in_context(started)))
     try:
         yield started
     except Exception as error:
-        _mark_failed(started, error)
+        mark_failed(started, error)
         raise
     finally:
         context.detach(token)
@@ -103,20 +160,37 @@ def span(
 
 
 @contextmanager
-def batch_span(queue: str, size: int, parents: Sequence[str]) -> Iterator[Span]:
-    """The span of one message that carries a batch: a trace of its own, linked to its orchestrations'."""
-    links = [parent for parent in parents if not _is_unsampled(parent)][:_MAX_LINKS]
-    attributes: Attributes = {naming.QUEUE: queue, naming.BATCH_SIZE: size}
-    started = _start(naming.batch_span(queue), Keys(), context.Context(), attributes, links)
-    token = context.attach(trace.set_span_in_context(started))
+def under_way(keys: Keys, traceparent: str | None, held: Held | None) -> Iterator[None]:
+    """Makes a span that is recorded later the parent of whatever is recorded inside the block, with its keys.
+
+    Args:
+        traceparent: of that span; of one that is not sampled, so that nothing below it is; None for no trace.
+        held: what keeps the spans below it until it is recorded.
+    """
+    if isinstance(_Installed.tracer, NoOpTracer):
+        yield
+        return
+    within = context.Context()
+    if traceparent is not None:
+        within = trace.set_span_in_context(standing_for(traceparent), within)
+        if held is not None and not is_unsampled(traceparent):
+            within = context.set_value(_HELD, held, _with_keys(keys, within))
+    token = context.attach(within)
     try:
-        yield started
-    except Exception as error:
-        _mark_failed(started, error)
-        raise
+        yield
     finally:
         context.detach(token)
-        started.end()
+
+
+def held_by(within: context.Context | None) -> Held | None:
+    """What keeps the spans that are started in this context, or in the current one."""
+    found = context.get_value(_HELD, within)
+    return found if isinstance(found, Held) else None
+
+
+def holding(held: Held, within: context.Context) -> context.Context:
+    """The context, and spans that are started in it are kept until ``held`` says so."""
+    return context.set_value(_HELD, held, within)
 
 
 class OpenSpan:
@@ -130,23 +204,40 @@ class OpenSpan:
         """What continues it; None when there is no trace."""
         return traceparent_of(self._span)
 
+    def link(self, linked: Linked | None) -> None:
+        """It was caused by that one, too."""
+        found = link_to(linked) if linked is not None and self._span.is_recording() else None
+        if found is not None:
+            self._span.add_link(found.context, found.attributes)
+
     def end(self, attributes: Attributes | None = None) -> None:
         """It is over; with ``error.type`` among the attributes, it failed."""
-        _describe(self._span, attributes or {})
+        describe(self._span, attributes or {})
         self._span.end()
 
 
 def begin(
-    name: str, keys: Keys, *, parent: str | None = None, attributes: Attributes | None = None
+    name: str,
+    keys: Keys,
+    *,
+    parent: str | None = None,
+    attributes: Attributes | None = None,
+    links: Sequence[Linked] = (),
+    span_id: int = 0,
 ) -> OpenSpan:
-    """A span whose traceparent is needed before it is known whether, or how, it ends; never current."""
-    if parent is not None and _is_unsampled(parent):
-        return OpenSpan(NonRecordingSpan(_span_context(parent) or trace.INVALID_SPAN_CONTEXT))
-    return OpenSpan(_start(name, keys, _parent_context(parent), attributes, ()))
+    """A span whose traceparent is needed before it is known whether, or how, it ends; never current.
+
+    Args:
+        span_id: its id where that is derived; 0 lets chance decide.
+    """
+    if parent is not None and is_unsampled(parent):
+        return OpenSpan(standing_for(parent))
+    with wanting(WantedIds(span_id)) if span_id else nullcontext():
+        return OpenSpan(_start(name, keys, _parent_context(parent), attributes, links))
 
 
 def begin_trace(
-    name: str, keys: Keys, *, links: Sequence[str] = (), attributes: Attributes | None = None
+    name: str, keys: Keys, *, links: Sequence[Linked] = (), attributes: Attributes | None = None
 ) -> OpenSpan:
     """The first span of a trace of its own, whatever is current, linked to what caused it."""
     return OpenSpan(_start(name, keys, context.Context(), attributes, links))
@@ -161,38 +252,22 @@ def record(
     end_ns: int,
     attributes: Attributes | None = None,
     events: Sequence[Event] = (),
+    links: Sequence[Linked] = (),
+    span_id: int = 0,
 ) -> str | None:
     """A span of something that is over, such as one orchestration's share of a batch; its traceparent.
 
     ``start_ns`` and ``end_ns`` are nanoseconds since the epoch (``now_ns``). With ``error.type`` among the
-    attributes it failed.
+    attributes it failed. ``span_id`` is its id where that is derived.
     """
-    if parent is not None and _is_unsampled(parent):
+    if parent is not None and is_unsampled(parent):
         return parent
-    started = _start(name, keys, _parent_context(parent), None, (), start_ns)
-    _describe(started, attributes or {})
+    with wanting(WantedIds(span_id)) if span_id else nullcontext():
+        started = _start(name, keys, _parent_context(parent), attributes, links, start_ns)
     for event in events:
         started.add_event(event.name, event.attributes, event.at_ns)
     started.end(end_ns)
     return traceparent_of(started)
-
-
-@contextmanager
-def publishing() -> Iterator[None]:
-    """Guards a publish: when it fails, the span that the instrumentation left current does not stay so."""
-    token = context.attach(context.get_current())
-    try:
-        yield
-    finally:
-        context.detach(token)
-
-
-def traceparent_of(of: Span) -> str | None:
-    """The traceparent that continues ``of``; None when there is no trace."""
-    found = of.get_span_context()
-    if not found.is_valid:
-        return None
-    return f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags & 1:02x}"
 
 
 def current_traceparent() -> str | None:
@@ -209,22 +284,27 @@ def joined(keys: Keys, traceparent: str | None) -> dict[str, str]:
     return {**named, "trace_id": traceparent[3:35]} if traceparent is not None else named
 
 
-def is_sampled(traceparent: str | None) -> bool:
-    """Whether spans below it are recorded: to be asked before anything is gathered for them."""
-    return traceparent is not None and not _is_unsampled(traceparent)
-
-
 def now_ns() -> int:
     """Nanoseconds since the epoch, for the beginning and the end of spans and for nothing else."""
     return time.time_ns()
 
 
-def accepted_traceparent(header: str | None) -> str | None:
-    """A traceparent from outside as it may be stored; None when it is absent or not one of version 00."""
-    if header is None:
-        return None
-    text = header.strip()
-    return text if _span_context(text) is not None else None
+def describe(described: Span, attributes: Attributes) -> None:
+    """Set attributes; with ``error.type`` among them, the span has failed."""
+    if described.is_recording() and attributes:
+        described.set_attributes(attributes)
+        _mark(described, attributes)
+
+
+def mark_failed(failed: Span, error: BaseException) -> None:
+    """The kind of error only: its text may hold what must not leave the process."""
+    code = error.code if isinstance(error, InterlockError) else type(error).__name__
+    describe(failed, {naming.ERROR_TYPE: code})
+
+
+def _mark(marked: Span, attributes: Attributes) -> None:
+    if naming.ERROR_TYPE in attributes:
+        marked.set_status(Status(StatusCode.ERROR, str(attributes[naming.ERROR_TYPE])))
 
 
 def _start(
@@ -232,46 +312,31 @@ def _start(
     keys: Keys,
     within: context.Context | None,
     attributes: Attributes | Callable[[], Attributes] | None,
-    links: Sequence[str],
+    links: Sequence[Linked],
     start_ns: int | None = None,
 ) -> Span:
-    linked = [Link(found) for found in map(_span_context, links) if found is not None]
-    started = _Installed.tracer.start_span(name, context=within, links=linked, start_time=start_ns)
+    linked = [found for found in map(link_to, links) if found is not None]
+    late = attributes if callable(attributes) else None
+    known = {} if attributes is None or late is not None else attributes
+    assert not callable(known)
+    started = _Installed.tracer.start_span(
+        name, context=within, attributes={**keys.named(), **known}, links=linked, start_time=start_ns
+    )
     if started.is_recording():
-        more = attributes() if callable(attributes) else attributes or {}
-        started.set_attributes({**more, **keys.named()})
+        if late is not None:
+            started.set_attributes(late())
+        _mark(started, known)
     return started
 
 
-def _describe(described: Span, attributes: Attributes) -> None:
-    if described.is_recording():
-        described.set_attributes(attributes)
-        if naming.ERROR_TYPE in attributes:
-            described.set_status(Status(StatusCode.ERROR, str(attributes[naming.ERROR_TYPE])))
-
-
-def _mark_failed(failed: Span, error: Exception) -> None:
-    """The kind of error only: its text may hold what must not leave the process."""
-    if failed.is_recording():
-        code = error.code if isinstance(error, InterlockError) else type(error).__name__
-        failed.set_attribute(naming.ERROR_TYPE, code)
-        failed.set_status(Status(StatusCode.ERROR, code))
+def _with_keys(keys: Keys, within: context.Context) -> context.Context:
+    for name, value in keys.named().items():
+        within = baggage.set_baggage(name, value, within)
+    return within
 
 
 def _parent_context(parent: str | None) -> context.Context | None:
-    found = _span_context(parent) if parent is not None else None
+    found = span_context(parent) if parent is not None else None
     if found is None:
         return None
     return trace.set_span_in_context(NonRecordingSpan(found), context.Context())
-
-
-def _is_unsampled(traceparent: str) -> bool:
-    return traceparent.endswith("-00")
-
-
-def _span_context(traceparent: str) -> SpanContext | None:
-    match = _TRACEPARENT.fullmatch(traceparent)
-    if match is None:
-        return None
-    found = SpanContext(int(match[1], 16), int(match[2], 16), True, TraceFlags(int(match[3], 16) & 1))
-    return found if found.is_valid else None

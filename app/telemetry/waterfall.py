@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from app.telemetry import naming
 from app.telemetry.stored_spans import StoredLink, StoredSpan
 
-_TOOL_VERDICT = "interlock.effect"
+_EFFECT = "interlock.policy.effect"
 _WORDS: tuple[tuple[str, str], ...] = (
     (naming.WORKFLOW, "{}"),
     (naming.GEN_AI_PROVIDER, "{}"),
@@ -22,16 +22,16 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (naming.TARGET, "at {}"),
     (naming.ATTEMPT, "attempt {}"),
     (naming.HTTP_STATUS, "HTTP {}"),
-    (_TOOL_VERDICT, "{}"),
+    (_EFFECT, "{}"),
     (naming.OUTCOME, "{}"),
     (naming.BATCH_SIZE, "{} steps"),
 )
 """What a span says of itself, in this order; its name says the rest."""
 
 _FORMER = {
-    "retry": "again after attempt {}",
-    "lapse": "again after attempt {}, which nobody heard of again",
-    "resume": "resumed by a person after attempt {}, which gave up",
+    "retry": "again after {}:",
+    "lapse": "again after {}, which nobody heard of again:",
+    "resume": "resumed by a person after {}, which gave up:",
 }
 _OTHERS = {
     "replay": "replay of",
@@ -156,11 +156,13 @@ def _linked(span: StoredSpan, found: Mapping[tuple[str, str], StoredSpan]) -> It
         kind, target = _kind(link), found.get((link.trace_id, link.span_id))
         if kind in _FORMER:
             attempt = span.attributes.get(naming.ATTEMPT)
-            number = attempt - 1 if isinstance(attempt, int) and attempt > 1 else None
+            before = (
+                f"attempt {attempt - 1}" if isinstance(attempt, int) and attempt > 1 else "the one before"
+            )
             if kind == "lapse" and target is None:
-                yield f"↪ attempt {number or 'before'} (left no span: its worker was lost)"
+                yield f"↪ {before} (left no span: its worker was lost)"
             else:
-                yield f"↪ {_FORMER[kind].format(number or 'before')}{_where(link, target)}"
+                yield f"↪ {_FORMER[kind].format(before)}{_where(link, target)}"
         elif kind not in (CARRIED_BY, "carries"):
             yield f"↪ {_OTHERS.get(kind, 'linked with')}{_where(link, target)}"
 

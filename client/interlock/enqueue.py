@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 from celery import Celery
 from celery.exceptions import CeleryError
@@ -26,7 +30,9 @@ NONCE_BYTES = 12
 class Client:
     """Sends one tenant's events to Interlock. One instance serves all threads of a process.
 
-    It has its own Celery application, which never becomes the host's current one.
+    It has its own Celery application, which never becomes the host's current one. Where the host traces with
+    OpenTelemetry, an event without a ``traceparent`` gets that of the current span: what the event starts is then part
+    of the host's trace.
 
     Args:
         broker_url: the broker that Interlock's workers listen to, as ``redis://host:6379/0``.
@@ -103,19 +109,22 @@ class Client:
                 "The event's tenantid is not the client's tenant.",
                 "Make the event for the tenant whose signing key this client has.",
             )
+        if event.traceparent is None:
+            event = replace(event, traceparent=_current_traceparent())
         message = self._message(event, workflow)
         try:
-            self._app.send_task(
-                TASK,
-                args=[message],
-                queue=QUEUE,
-                task_id=event_key(event.tenantid, event.source, event.id),
-                argsrepr="(event)",
-                kwargsrepr="{}",
-                ignore_result=True,
-                retry=self._retries > 0,
-                retry_policy={"max_retries": self._retries, "interval_start": 0, "interval_max": 0.5},
-            )
+            with _leaving_the_hosts_span():
+                self._app.send_task(
+                    TASK,
+                    args=[message],
+                    queue=QUEUE,
+                    task_id=event_key(event.tenantid, event.source, event.id),
+                    argsrepr="(event)",
+                    kwargsrepr="{}",
+                    ignore_result=True,
+                    retry=self._retries > 0,
+                    retry_policy={"max_retries": self._retries, "interval_start": 0, "interval_max": 0.5},
+                )
         except (OSError, KombuError, CeleryError) as error:
             raise BrokerUnavailableError(
                 "broker_unavailable",
@@ -137,6 +146,31 @@ def _can_encrypt() -> bool:
     except ImportError:
         return False
     return True
+
+
+def _current_traceparent() -> str | None:
+    """Of the host's current span (W3C Trace Context). A host that has not imported OpenTelemetry has none."""
+    tracing = sys.modules.get("opentelemetry.trace")
+    if tracing is None:
+        return None
+    found = tracing.get_current_span().get_span_context()
+    if not found.is_valid:
+        return None
+    return f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags & 1:02x}"
+
+
+@contextmanager
+def _leaving_the_hosts_span() -> Iterator[None]:
+    """Celery's instrumentation in the host leaves spans current: of failed publishes, and of tasks unknown there."""
+    context = sys.modules.get("opentelemetry.context")
+    if context is None:
+        yield
+        return
+    token = context.attach(context.get_current())
+    try:
+        yield
+    finally:
+        context.detach(token)
 
 
 def _celery(broker_url: str, timeout_seconds: float, retries: int) -> Celery:

@@ -93,17 +93,6 @@ def test_the_target_received_the_dispatch_spans_trace(seen: Observed) -> None:
     assert {request["traceparent"] for request in seen.requests} == attempts
 
 
-def test_a_batch_is_a_trace_of_its_own_linked_to_its_orchestrations(seen: Observed) -> None:
-    """Messages are infrastructure: they belong to no orchestration, and say whose work they carried."""
-    traces = {parent.split("-")[1] for parent in seen.orchestrations.values()}
-    batches = [span for span in seen.spans if span.name.startswith("batch ")]
-    activities = {span.name.removeprefix("batch ") for span in batches}
-    assert activities == {"ingestion", "orchestration", "agent_runs", "aggregation", "dispatch"}
-    for batch in batches:
-        assert batch.trace_id not in traces
-        assert batch.links >= 1
-
-
 def test_each_orchestrations_lines_carry_the_keys(seen: Observed) -> None:
     """From acceptance to the end, one JSON object for each step, joined to the trace."""
     for orchestration in seen.orchestrations:

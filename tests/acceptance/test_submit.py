@@ -16,6 +16,8 @@ import pytest
 
 from app.supervisor import service
 from app.supervisor.run_folder import RunFolder
+from app.telemetry import metric_names
+from tests import metrics_truth
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ISSUE = {"kind": "issue", "number": 7, "title": "It crashes", "body": "", "author": "ada", "state": "open"}
@@ -73,7 +75,7 @@ def _free_ports(count: int) -> list[str]:
 
 
 def test_an_event_from_a_file_becomes_an_effect_once_however_often_it_is_submitted(
-    ask: Ask, tmp_path: Path
+    ask: Ask, home: Path, tmp_path: Path
 ) -> None:
     """The first thing a user tries: no target of one's own is needed, and sending again is harmless."""
     issue = tmp_path / "issue.json"
@@ -95,6 +97,21 @@ def test_an_event_from_a_file_becomes_an_effect_once_however_often_it_is_submitt
     counts = httpx2.get(f"{listens['sink']}/v1/counts", trust_env=False).json()
     assert counts["applied"] >= len(_states(first) | _states(webhook)) == 2
     assert counts["repeated"] == 0
+    _assert_metrics_tell_of_it(home)
+
+
+def _assert_metrics_tell_of_it(home: Path) -> None:
+    """Each process of ``up`` that measures is found by one pattern, and its page says what happened."""
+    pages: dict[str, metrics_truth.Page] = {}
+    for file in (home / "metrics" / "targets").glob("*.json"):
+        (target,) = json.loads(file.read_text())
+        page = httpx2.get(f"http://{target['targets'][0]}/metrics", trust_env=False).text
+        pages[target["labels"]["service"]] = metrics_truth.parsed(page)
+    assert set(pages) == {"api", "metrics", "orchestration", "agent_runs", "dispatch"}
+    events = metrics_truth.values(pages["api"], metric_names.EVENTS, "state")
+    assert events == {("accepted",): 2.0, ("duplicate",): 1.0}
+    closed = metrics_truth.values(pages["metrics"], metric_names.ORCHESTRATIONS_CLOSED, "status")
+    assert closed == {("completed",): 2.0}
 
 
 def _state(submitted: dict[str, object]) -> str:

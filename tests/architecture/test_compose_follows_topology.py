@@ -123,6 +123,7 @@ def _here(service: OurService, home: Path, servers: EmbeddedServers, ports: dict
         f"{PREFIX}HOME": str(home),
         f"{PREFIX}DATABASE_URL": servers.database_url,
         f"{PREFIX}REDIS_URL": servers.redis_url,
+        f"{PREFIX}METRICS_HOST": "127.0.0.1",
     }
     if service.name in ports:
         environment[f"{PREFIX}{service.name.upper()}_HOST"] = "127.0.0.1"

@@ -17,6 +17,7 @@ from tests.benchmark import (
     memory,
     parsing,
     record,
+    redaction,
     reference_workflow,
     second_worker,
     straggler,
@@ -179,6 +180,11 @@ def _each(speeds: tuple[float, ...]) -> str:
     return ", ".join(f"{speed:.0f}/s" for speed in speeds)
 
 
+def redactions(_count: int) -> list[Figure]:
+    """Redaction of lines, text and values."""
+    return [Figure(one.name, f"{one.microseconds:,.1f} µs", one.aim) for one in redaction.costs()]
+
+
 PARTS: dict[str, Callable[[int], list[Figure]]] = {
     "speed": speed,
     "stragglers": stragglers,
@@ -189,6 +195,7 @@ PARTS: dict[str, Callable[[int], list[Figure]]] = {
     "parsing": readings,
     "gateway": verdicts,
     "telemetry": telling,
+    "redaction": redactions,
 }
 
 

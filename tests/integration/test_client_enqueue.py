@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery, current_app
 from kombu import Connection, Message, Queue
+from opentelemetry import trace
 from redis import Redis
 
 from app.adapters.redis.connection import connect
@@ -74,6 +77,23 @@ def test_the_message_shows_nothing_of_the_event_outside_its_body(client: Client,
     assert (headers["argsrepr"], headers["kwargsrepr"]) == ("(event)", "{}")
     assert "hunter2" not in repr((headers, message.properties))
     assert message.content_type == "application/json"
+
+
+def test_the_hosts_trace_is_continued_where_the_host_has_one(redis_url: str) -> None:
+    """The current span's, unless the event names another one; without a span the event names none."""
+    given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    span = trace.NonRecordingSpan(
+        trace.SpanContext(0xA1, 0xB2, is_remote=False, trace_flags=trace.TraceFlags(1))
+    )
+    client = Client(redis_url, "demo", KEY, encrypt=False)
+    with trace.use_span(span):
+        client.publish(issue("1"))
+        client.publish(replace(issue("2"), traceparent=given))
+        assert trace.get_current_span() is span
+    client.publish(issue("3"))
+    client.close()
+    received = [json.loads(one.decode()[0][0]["envelope"]) for one in _received(redis_url, 3)]
+    assert [event.get("traceparent") for event in received] == [f"00-{0xA1:032x}-{0xB2:016x}-01", given, None]
 
 
 @pytest.mark.parametrize("encrypt", [True, False], ids=["encrypted", "plain"])

@@ -72,7 +72,11 @@ def measured(module_database: str, module_home: Path) -> Iterator[Measured]:
         moved = "SELECT count(DISTINCT provider) FROM breaker_changes"
         assert_eventually(lambda: system.rows(moved) == [(2,)], what="both breakers' moves are written")
         system.accept(issues([f"later-{number}" for number in range(2)]))
+        # No message at all: it is let go, and a dead letter.
+        system.redis.lpush(Queue.AGGREGATION.value, "not a message")
+        reported = "SELECT count(*) FROM dead_letters WHERE message_digest <> ''"
         system.wait_until_all_ended(within=90.0)
+        assert_eventually(lambda: system.rows(reported) == [(1,)], what="it is a dead letter")
         yield _measure(system)
 
 
@@ -115,6 +119,7 @@ def test_the_counters_of_durable_facts_equal_the_record(measured: Measured) -> N
     """Retries, dead letters, hops, moves and every fact, recomputed by other means."""
     assert metrics_truth.differences(measured.durable, measured.system.database_url) == []
     assert values(measured.durable, names.PROVIDER_HOPS, "reason")
+    assert values(measured.durable, names.DEAD_LETTERS, "cause") == {("undecodable_message",): 1.0}
     assert set(values(measured.durable, names.CIRCUIT_CHANGES, "provider")) == {("away",), ("gone",)}
 
 
@@ -161,6 +166,7 @@ def test_celerys_counters_have_the_labels_that_dashboards_know(measured: Measure
     assert all(received[key] >= started[key] >= succeeded[key] for key in received)
     by_task = values(measured.workers, names.TASK_SUCCEEDED, "name", "queue_name")
     assert by_task["interlock.agent_runs.execute", "agent_runs"] > 4
+    assert values(measured.workers, names.TASK_REJECTED, "name") == {("unknown",): 1.0}
     up = values(measured.durable, names.WORKER_UP, "hostname")
     assert {node for _, _, node in received} == {node for (node,) in up}
 

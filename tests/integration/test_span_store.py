@@ -25,7 +25,7 @@ from app.adapters.postgresql.migrate import upgrade
 from app.adapters.postgresql.span_retention import SpanRetention
 from app.adapters.postgresql.spans import SpanReading
 from app.supervisor.embedded import EmbeddedServers
-from app.telemetry import metric_names, metrics, tracing
+from app.telemetry import messages, metric_names, metrics, tracing
 from app.telemetry.tracing import Event, Keys
 from tests.eventually import assert_eventually
 from tests.recorded_spans import recorded_spans
@@ -77,7 +77,7 @@ def one_trace() -> tuple[str, str]:
 def test_a_span_comes_back_as_it_was_made_to_the_nanosecond_and_redacted(fresh_database: str) -> None:
     with exporting(fresh_database):
         parent, child = one_trace()
-        with tracing.batch_span("agent_runs", 2, [parent]):
+        with messages.batch("agent_runs", 2, [parent]):
             pass
     found = {span.name: span for span in recorded_spans(fresh_database)}
     root, chat, batch = found["ingestion"], found["chat [redacted]"], found["batch agent_runs"]
@@ -108,14 +108,24 @@ def test_a_span_comes_back_as_it_was_made_to_the_nanosecond_and_redacted(fresh_d
     assert (batch.tenant_id, batch.orchestration_id, batch.service) == ("", "", "agent_runs")
 
 
-@pytest.mark.parametrize(
-    "odd", ["a\x00b", "a\ud800b", 2**70, -(2**70), float("nan"), "x" * 100_000, ["a", SECRET]]
-)
-def test_an_oddity_costs_neither_its_span_nor_the_others_of_its_batch(fresh_database: str, odd: Any) -> None:
+ODD: dict[str, Any] = {
+    "a NUL": "a\x00b",
+    "half a surrogate": "a\ud800b",
+    "more than 64 bits": -(2**70),
+    "more digits than Python writes": 10**5_000,
+    "such ones in a list": [2**70, 1],
+    "no number": float("nan"),
+    "much text": "x" * 100_000,
+    "a secret in a list": ["a", SECRET],
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_oddity_costs_neither_its_span_nor_the_others_of_its_batch(fresh_database: str, odd: str) -> None:
     with exporting(fresh_database):
-        with tracing.span("odd", DEMO, attributes={"odd": odd}):
+        with tracing.span("odd", DEMO, attributes={"odd": ODD[odd]}):
             pass
-        with tracing.span(f"plain {odd}"[:20], Keys("a,b")):
+        with tracing.span("plain \ud800\x00", Keys("a,b")):
             pass
     found = recorded_spans(fresh_database)
     assert len(found) == 2
@@ -132,7 +142,7 @@ class TestWhoSeesAndWrites:
             for keys in (DEMO, OTHER):
                 with tracing.span("ingestion", keys):
                     pass
-            with tracing.batch_span("agent_runs", 2, []):
+            with messages.batch("agent_runs", 2, ["00-" + "1" * 32 + "-" + "2" * 16 + "-01"]):
                 pass
         return fresh_database
 

@@ -9,6 +9,7 @@ import pytest
 
 from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.lookups import TenantReading
+from app.adapters.postgresql.tenants import TenantDocuments
 from interlock.canonical import JsonObject
 
 
@@ -41,4 +42,18 @@ def test_a_tool_finds_its_own_tenants_entries_alone(
     """Whatever a model asks for: another tenant's key, and what PostgreSQL cannot even be asked for."""
     with_it = TenantReading(database, "demo")
     assert asyncio.run(with_it.entry(collection, key)) == found
+    database.close()
+
+
+def test_the_first_tenant_is_known_as_soon_as_it_is_published(fresh_database: str) -> None:
+    """The API may have looked a moment before; it must not refuse the tenant's keys until it looks again."""
+    database = Database(fresh_database, "interlock_api")
+    documents = TenantDocuments(database)
+    assert documents.all() == {}
+    with psycopg.connect(fresh_database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO tenants (tenant_id, version, digest, document)"
+            """ VALUES ('demo', 1, '', '{"name": "demo", "version": 1}')"""
+        )
+    assert set(documents.all()) == {"demo"}
     database.close()

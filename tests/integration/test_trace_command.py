@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from app.adapters.opentelemetry.exporters import TracingOptions, configure
 from app.cli.trace_view import bar, duration
 from app.data_plane.projections import read_model
 from app.data_plane.replay.record import read_chain
-from app.telemetry import tracing
+from app.telemetry import messages, tracing
+from app.telemetry.span_ids import Linked, LinkKind
 from app.telemetry.tracing import Keys
 from app.telemetry.waterfall import waterfall
+from config import settings
 from tests.commands import Ask, Say, asking, saying
 from tests.recorded import HISTORIES, load, restore
 from tests.recorded_spans import recorded_spans
@@ -27,6 +30,10 @@ ACTION = read_model(read_chain(ISSUE.chain)).actions[0].action_id
 STEP = (
     "INSERT INTO work_index (step_id, tenant_id, orchestration_id, queue, stage, subject, due_at, lease_seconds)"
     " VALUES (%s, 'demo', %s, 'agent_runs', '', '', now(), 30)"
+)
+SPAN = (
+    "INSERT INTO spans SELECT %s, '1111111111111111', '', %s, 'e', %s, '', %s, 'worker', 'internal', %s, %s, 'ok', '',"
+    " '{}', %s, '[]'"
 )
 START = 1_700_000_000_000_000_000
 MS = 1_000_000
@@ -54,7 +61,7 @@ def traced(module_database: str) -> str:
     tracing.record(
         "dispatch", keys, parent=root, start_ns=START + 99 * MS, end_ns=START + 100 * MS, attributes=sent
     )
-    with tracing.batch_span("agent_runs", 2, [root or ""]):
+    with messages.batch("agent_runs", 2, [root or ""]):
         pass
     running.shutdown()
     assert root is not None
@@ -223,12 +230,12 @@ def test_a_trace_of_several_orchestrations_is_shown_whole_by_its_id_and_by_part_
         tracing.record(
             "ingestion", Keys("demo", "e", record.orchestration_id), parent=host, start_ns=1, end_ns=2
         )
-    rerun = tracing.begin_trace("rerun", Keys("demo", "e", OTHER.orchestration_id), links=[host])
+    rerun = tracing.begin_trace(
+        "rerun", Keys("demo", "e", OTHER.orchestration_id), links=[Linked(host, LinkKind.REPLAY)]
+    )
     rerun.end()
     running.shutdown()
     monkeypatch.setenv("INTERLOCK_DATABASE_URL", fresh_database)
-    from config import settings
-
     settings.load.cache_clear()
     assert names(ask("runs", "trace", "4" * 32)[1]) == ["ingestion", "ingestion"]
     assert names(ask("runs", "trace", ISSUE.orchestration_id)[1]) == ["ingestion"]
@@ -236,6 +243,28 @@ def test_a_trace_of_several_orchestrations_is_shown_whole_by_its_id_and_by_part_
     text = say("runs", "trace", OTHER.orchestration_id)[1]
     assert text.count("trace ") >= 2
     assert "a sender's, or gone" in text
+
+
+def test_the_messages_that_carried_it_are_shown_when_they_are_asked_for(
+    ask: Ask, say: Say, traced: str
+) -> None:
+    """They belong to no tenant, and have traces of their own."""
+    message, carried = "b" * 32, {"interlock.link": "carried_by"}
+    links = json.dumps([{"trace_id": message, "span_id": "1" * 16, "attributes": carried}])
+    with psycopg.connect(traced) as connection:
+        connection.execute(
+            SPAN, ["c" * 32, "demo", OTHER.orchestration_id, "decision", 20 * MS, 30 * MS, links]
+        )
+        connection.execute(SPAN, [message, "", "", "run interlock.deliver", 10 * MS, 40 * MS, "[]"])
+    try:
+        _, told = ask("runs", "trace", "c" * 32, "--messages")
+        assert (names(told), names({"traces": told["messages"]})) == (["decision"], ["run interlock.deliver"])
+        assert ask("runs", "trace", "c" * 32)[1]["messages"] == []
+        _, heading, line = say("runs", "trace", "c" * 32, "--messages")[1].split("\n\n")[1].partition("own\n")
+        assert (heading, line.split()[:6]) == ("own\n", ["run", "interlock.deliver", "-10", "ms", "30", "ms"])
+    finally:
+        with psycopg.connect(traced) as connection:
+            connection.execute("DELETE FROM spans WHERE trace_id = ANY(%s)", [[message, "c" * 32]])
 
 
 @pytest.mark.parametrize(

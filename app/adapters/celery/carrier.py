@@ -12,6 +12,7 @@ from kombu.exceptions import KombuError
 
 from app.adapters.celery.shown import NO_ARGUMENTS, counted
 from app.data_plane.ports import Queue, StageCanvas
+from app.telemetry import messages
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ class CeleryCarrier:
         """Ring the queue's doorbell; while one is waiting, another is not sent."""
         try:
             if self._redis.set(_doorbell(queue), 1, nx=True, px=int(DOORBELL_SECONDS * 1000)):
-                self._task(queue, "whatever is due", []).apply_async()
+                with messages.publishing(queue):
+                    self._task(queue, "whatever is due", []).apply_async()
         except _UNREACHABLE as error:
             _log.warning("the doorbell of %s did not ring (%s)", queue.value, type(error).__name__)
 
@@ -79,7 +81,8 @@ class CeleryCarrier:
         body = self._task(Queue.AGGREGATION, stages, list(canvas.aggregation_ids))
         dispatch = self._task(Queue.DISPATCH, sweep, [], list(every))
         try:
-            chain(chord(group(header), body), dispatch).apply_async()
+            with messages.publishing(Queue.AGENT_RUNS):
+                chain(chord(group(header), body), dispatch).apply_async()
         except _UNREACHABLE as error:
             _log.warning("the canvas of %s was not published (%s)", canvas.stage, type(error).__name__)
 

@@ -13,6 +13,8 @@ from typing import Protocol
 
 from celery import signals
 
+from app.adapters.celery import message_spans
+
 
 class Export(Protocol):
     """Spans on their way out of a process."""
@@ -86,6 +88,7 @@ class ProcessTelemetry:
         self._exports.append(self.telemetry.start_spans(self.service))
 
     def _end_spans(self, **_: object) -> None:
+        message_spans.end()
         for export in self._exports:
             export.shutdown()
 

@@ -31,6 +31,7 @@ from app.data_plane.dead_letters.reports import (
 from app.data_plane.ports import Queue
 from app.kernel.clock import Clock, SystemClock, to_text
 from app.kernel.errors import Fate, InterlockError
+from app.telemetry import messages
 
 _log = logging.getLogger(__name__)
 
@@ -117,14 +118,15 @@ class Reporter:
     def publish(self, report: Report) -> bool:
         """Whether the broker has taken it."""
         try:
-            self._application.send_task(
-                TASK,
-                args=[report.to_json()],
-                queue=Queue.DEAD_LETTER.value,
-                ignore_result=True,
-                argsrepr="(report)",
-                kwargsrepr="{}",
-            )
+            with messages.publishing(Queue.DEAD_LETTER):
+                self._application.send_task(
+                    TASK,
+                    args=[report.to_json()],
+                    queue=Queue.DEAD_LETTER.value,
+                    ignore_result=True,
+                    argsrepr="(report)",
+                    kwargsrepr="{}",
+                )
         except _UNREACHABLE as error:
             _log.warning(
                 "the report of %s was not taken and is tried again (%s)", report.digest, type(error).__name__

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import orjson
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -76,8 +75,6 @@ class Redactor:
                 shown = redact_value(value, name)
                 self._values[key] = shown[:MOST_CHARACTERS] if isinstance(shown, str) else shown
             return self._values[key]
-        if kind is int and not -_LARGEST <= cast(int, value) < _LARGEST:
-            return str(value)
         return value if kind in _NUMBERS else redact_value(value, name)
 
 
@@ -141,17 +138,20 @@ def _document(rows: list[Object]) -> str:
     try:
         document = orjson.dumps(rows)
     except TypeError:
-        # A lone surrogate, which neither orjson nor PostgreSQL takes.
-        document = orjson.dumps(_without_surrogates(rows))
+        # A lone surrogate, or an integer beyond 64 bits.
+        document = orjson.dumps(_encodable(rows))
     # PostgreSQL has no text with a NUL in it.
     return document.replace(b"\\u0000", b"\\ufffd").decode()
 
 
-def _without_surrogates(value: object) -> object:
+def _encodable(value: object) -> object:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+        # In hexadecimal, as Python writes no decimal of more than 4,300 digits.
+        return hex(value)[:MOST_CHARACTERS]
     if isinstance(value, dict):
-        return {_without_surrogates(name): _without_surrogates(item) for name, item in value.items()}
+        return {_encodable(name): _encodable(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
+        return [_encodable(item) for item in value]
     return value

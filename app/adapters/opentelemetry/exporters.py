@@ -14,6 +14,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import NoOpTracer
 
+from app.adapters.opentelemetry import everywhere
+from app.adapters.opentelemetry.processors import providers
 from app.adapters.opentelemetry.queue import BoundedQueue
 from app.adapters.opentelemetry.redacted import RedactedExporter
 from app.adapters.opentelemetry.sampling import sampler
@@ -38,6 +40,8 @@ class TracingOptions:
         traces_per_second: how many new traces this process records a second at most.
         otlp_endpoint: a collector's address (``OTEL_EXPORTER_OTLP_ENDPOINT``), or empty.
         export_seconds: how long a span waits for others before it is written.
+        libraries: whether what libraries record is kept, too. Not in the API: its framework makes a span of every
+            request, and a sender's trace is no reason to keep spans without our keys.
     """
 
     service: str
@@ -47,13 +51,19 @@ class TracingOptions:
     traces_per_second: float = 1_000_000.0
     otlp_endpoint: str = ""
     export_seconds: float = 1.0
+    libraries: bool = True
 
 
 class Tracing:
-    """The running export of one process; without a provider, of one that makes no spans."""
+    """The running export of one process; without a provider, of one that makes no spans.
 
-    def __init__(self, provider: TracerProvider | None) -> None:
+    Args:
+        messages: what the spans of messages come from, which have traces of their own.
+    """
+
+    def __init__(self, provider: TracerProvider | None, messages: TracerProvider | None = None) -> None:
         self._provider = provider
+        self.messages = messages
 
     def flush(self, seconds: float = 5.0) -> None:
         """Write what is waiting."""
@@ -65,6 +75,7 @@ class Tracing:
         provider, self._provider = self._provider, None
         if provider is not None:
             tracing.install(NoOpTracer())
+            everywhere.offer(None)
             provider.shutdown()
 
 
@@ -73,20 +84,19 @@ def configure(options: TracingOptions) -> Tracing:
 
     A missing OTLP package is a warning: a process works without its collector.
     """
-    provider = TracerProvider(
-        sampler=sampler(options.ratio, options.traces_per_second),
-        resource=Resource.create({"service.name": f"interlock.{options.service}"}),
-        shutdown_on_exit=False,
-    )
     exporters: list[SpanExporter] = []
     if options.database_url:
         exporters.append(PostgresqlSpans(SpanWriter(options.database_url, options.role), options.service))
     if options.otlp_endpoint:
         exporters += _otlp_exporters()
-    for exporter in exporters:
-        provider.add_span_processor(BoundedQueue(exporter, export_seconds=options.export_seconds))
-    tracing.install(provider.get_tracer("interlock"))
-    return Tracing(provider)
+    provider, messages = providers(
+        [BoundedQueue(exporter, export_seconds=options.export_seconds) for exporter in exporters],
+        sampler(options.ratio, options.traces_per_second),
+        Resource.create({"service.name": f"interlock.{options.service}"}),
+    )
+    tracing.install(provider.get_tracer("interlock"), messages.get_tracer("interlock"))
+    everywhere.offer(provider if options.libraries else None)
+    return Tracing(provider, messages)
 
 
 def _otlp_exporters() -> list[SpanExporter]:

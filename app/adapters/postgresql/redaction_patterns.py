@@ -39,8 +39,9 @@ def learn_patterns(documents: TenantDocuments) -> bool:
 class PatternRefresh:
     """A thread that goes on learning; a daemon, as nothing is lost with it."""
 
-    def __init__(self, documents: TenantDocuments) -> None:
+    def __init__(self, documents: TenantDocuments, *, seconds: float = REFRESH_SECONDS) -> None:
         self._documents = documents
+        self._seconds = seconds
         self._stopped = threading.Event()
         self._read_once = threading.Event()
         self._thread = threading.Thread(target=self._run, name="redaction-patterns", daemon=True)
@@ -58,4 +59,4 @@ class PatternRefresh:
         while not self._stopped.is_set():
             learn_patterns(self._documents)
             self._read_once.set()
-            self._stopped.wait(REFRESH_SECONDS)
+            self._stopped.wait(self._seconds)

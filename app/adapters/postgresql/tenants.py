@@ -50,7 +50,9 @@ class TenantDocuments:
         """
         with self._lock:
             fresh = time.monotonic() - self._read_at < FRESH_SECONDS
-            if fresh or (self._reading and self.generation):
+            # That there is none is never fresh: whoever looked while the first were being published would refuse
+            # their keys for a while after.
+            if self._tenants and (fresh or self._reading):
                 return self._tenants
             self._reading = True
         try:

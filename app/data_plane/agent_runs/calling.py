@@ -93,7 +93,8 @@ class ToolCaller:
     async def _call(self, run: Run, called: ToolCalled) -> ToolAnswered | ToolFailed:
         loop = asyncio.get_running_loop()
         started, since_ns = loop.time(), tracing.now_ns()
-        result = await self._result(run, called)
+        with run.watched.calling(called):
+            result = await self._result(run, called)
         milliseconds = int((loop.time() - started) * 1000)
         fact: ToolAnswered | ToolFailed
         if isinstance(result, InterlockError):
@@ -105,7 +106,7 @@ class ToolCaller:
                 result_digest=run.contents.add_bytes(result),
                 duration_ms=milliseconds,
             )
-        run.watched.called(since_ns, called.tool, fact)
+        run.watched.called(since_ns, called, fact)
         return fact
 
     async def _result(self, run: Run, called: ToolCalled) -> bytes | InterlockError:

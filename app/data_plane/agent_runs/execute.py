@@ -26,7 +26,7 @@ from app.data_plane.agent_runs.run import (
 )
 from app.data_plane.agent_runs.run import failed as has_failed
 from app.data_plane.orchestration.holding import hold
-from app.data_plane.orchestration.observing import batch
+from app.data_plane.orchestration.observing import batch, carried_on
 from app.data_plane.orchestration.recorder import Loaded, Recorder, try_again, wait_for_release
 from app.data_plane.ports import Carrier, Change, Claim, Queue, Store, Verdict, may_be_more
 from app.data_plane.replay.record import named_contents
@@ -36,6 +36,7 @@ from app.kernel.clock import Clock, to_text
 from app.kernel.errors import TransientError
 from app.kernel.facts import ModelAsked, Recorded
 from app.kernel.fault_points import FaultPoint
+from app.telemetry import tracing
 
 _log = logging.getLogger(__name__)
 
@@ -213,7 +214,9 @@ class Runner:
         waiting = [run for run in runs if run.waits]
         if waiting:
             fault_points.reached(FaultPoint.BEFORE_HAND_OVER, Queue.AGENT_RUNS)
-            await hold(lambda: self._recorder.record([handed_over(run) for run in waiting]))
+            since = tracing.now_ns()
+            recorded = await hold(lambda: self._recorder.record([handed_over(run) for run in waiting]))
+            carried_on(recorded, since)
             fault_points.reached(FaultPoint.AFTER_HAND_OVER, Queue.AGENT_RUNS)
             observing.put_off(run.watched for run in waiting)
         return [run for run in runs if not run.waits]

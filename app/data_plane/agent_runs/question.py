@@ -175,8 +175,9 @@ class Questioner:
         started_at = to_text(self._clock.now())
         fault_points.reached(FaultPoint.BEFORE_EFFECT, Queue.AGENT_RUNS)
         try:
-            async with asyncio.timeout(request.timeout_seconds + under_way.margin_seconds):
-                answer = await provider.ask(request)
+            with run.watched.asking(question.position):
+                async with asyncio.timeout(request.timeout_seconds + under_way.margin_seconds):
+                    answer = await provider.ask(request)
         except TimeoutError:
             _fail(under_way, TIMED_OUT, Fate.TRANSIENT, presumed=True)
             return Asked(question.provider, TIMED_OUT), "failed"

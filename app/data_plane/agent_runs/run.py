@@ -31,8 +31,9 @@ from app.kernel.facts import (
     ToolCalled,
 )
 from app.kernel.release import AgentBundle, Stage
+from app.telemetry import tracing
 from app.telemetry.redaction import redact_known
-from app.telemetry.tracing import Keys
+from app.telemetry.span_ids import LinkKind
 from interlock.canonical import JsonObject, JsonValue
 
 LONGEST_PATH, LONGEST_REASON = 100, 300
@@ -169,7 +170,7 @@ def resume(claim: Claim, loaded: Loaded, chain: Sequence[Recorded], answers: Map
         inputs={} if gave_up else _inputs(agent, loaded),
         # A run that calls tools compares what it is about to say with all that was said to it.
         contents=Contents(loaded.contents.with_more(answers) if agent.tools else answers),
-        watched=_watched(claim, loaded),
+        watched=_watched(claim, loaded, facts),
         chain=facts,
         recorded=len(facts),
         positions=max((fact.position + 1 for fact in facts if isinstance(fact, ModelAsked)), default=0),
@@ -178,8 +179,7 @@ def resume(claim: Claim, loaded: Loaded, chain: Sequence[Recorded], answers: Map
         run.given_up = GiveUp("gave_up", f"begun {claim.lapses} times and never finished")
     else:
         _take_up(run, facts, answers)
-    told = max((fact.lapses for fact in facts if isinstance(fact, StepLapsed)), default=0)
-    if claim.lapses > told:
+    if claim.lapses > _told_lapses(facts):
         run.chain.append(StepLapsed(step_id=claim.step_id, queue=claim.queue.value, lapses=claim.lapses))
     return run
 
@@ -278,7 +278,10 @@ def _judge(run: Run, answer: Answer, at: str) -> None:
     placed = [
         calls.PlacedCall(answer.position, number, written) for number, written in enumerate(answer.calls)
     ]
-    for judged in calls.judge_calls(run.caller, run.chain, placed, at):
+    since = tracing.now_ns()
+    verdicts = calls.judge_calls(run.caller, run.chain, placed, at)
+    run.watched.was_judged(since, (judged.fact for judged in verdicts))
+    for judged in verdicts:
         run.chain.append(judged.fact)
         for body in judged.contents.values():
             run.contents.add_bytes(body)
@@ -338,10 +341,18 @@ def was_recorded(run: Run) -> None:
     run.recording_is_urgent = False
 
 
-def _watched(claim: Claim, loaded: Loaded) -> observing.Watched:
+def _watched(claim: Claim, loaded: Loaded, facts: Sequence[AnyFact]) -> observing.Watched:
     event_id = loaded.state.started.event_id if loaded.state.started is not None else ""
-    keys = Keys(claim.tenant_id, event_id, claim.orchestration_id, claim.step_id)
-    return observing.Watched(keys, loaded.history.traceparent, claim.stage, claim.subject)
+    former = LinkKind.RETRY
+    if claim.lapses > _told_lapses(facts):
+        former = LinkKind.LAPSE
+    elif any(called.verdict == "handed_over" for called in calls.open_calls(facts)):
+        former = LinkKind.CONTINUES
+    return observing.watch(claim, loaded.history, event_id, former)
+
+
+def _told_lapses(facts: Iterable[AnyFact]) -> int:
+    return max((fact.lapses for fact in facts if isinstance(fact, StepLapsed)), default=0)
 
 
 def _inputs(agent: AgentBundle, loaded: Loaded) -> JsonObject:

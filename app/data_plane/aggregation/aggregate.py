@@ -45,7 +45,7 @@ class Aggregator:
             recorded = self._recorder.record(
                 [_work(claim, chains, hashes, proposals) for claim in claims], loaded
             )
-        observing.carried_on(recorded, since)
+            observing.carried_on(recorded, since)
         return done(claims, sum(one.has_failed for one in recorded))
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.data_plane.dead_letters.letters import Cause
 from app.kernel.errors import Fate
+from app.telemetry.redaction import redact
 from interlock.canonical import JsonObject, canonical_bytes, digest_bytes
 
 MOST_NAMES = 64
@@ -81,8 +82,10 @@ class Report(BaseModel):
 
 
 def readable_name(value: object) -> str:
-    """``value`` if it reads like the name of a task or a queue, else nothing: a name may hold anything."""
-    return value if isinstance(value, str) and _NAME.fullmatch(value) else ""
+    """``value`` if it reads like the name of a task or a queue, and like no secret; else nothing."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        return ""
+    return value if redact(value) == value else ""
 
 
 def readable_ids(values: Iterable[object]) -> tuple[str, ...]:

@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
-from app.data_plane.ports import Delivery, Probe, ProbeAnswer, Receipt
+from dataclasses import replace
+
+from app.data_plane.orchestration.action_state import ActionState
+from app.data_plane.orchestration.step_spans import delivery_id
+from app.data_plane.ports import Claim, Delivery, Probe, ProbeAnswer, Receipt
 from app.kernel.facts import ActionAuthorised
-from app.telemetry import naming, tracing
+from app.telemetry import messages, naming, tracing
+from app.telemetry.span_ids import Linked, LinkKind, beside
 from app.telemetry.tracing import AttributeValue, Keys, OpenSpan
 
 
-def begin(keys: Keys, action: ActionAuthorised, attempt: int, traceparent: str | None) -> OpenSpan | None:
-    """The span of an attempt that is about to be made; None when its trace is not recorded."""
-    if not tracing.is_sampled(traceparent):
+def begin(keys: Keys, claim: Claim, action: ActionState, traceparent: str | None) -> OpenSpan | None:
+    """The span of an attempt that is about to be made, linked to the one before; None where none is recorded."""
+    proposed, attempt = action.proposed, action.attempts
+    if (
+        not isinstance(proposed, ActionAuthorised)
+        or traceparent is None
+        or not tracing.is_sampled(traceparent)
+    ):
         return None
     attributes: dict[str, AttributeValue] = {
-        naming.ACTION_ID: action.action_id,
-        naming.ACTION_TOOL: action.tool,
-        naming.TARGET: action.target,
+        naming.ACTION_ID: proposed.action_id,
+        naming.ACTION_TOOL: proposed.tool,
+        naming.TARGET: proposed.target,
         naming.ATTEMPT: attempt,
     }
-    return tracing.begin(naming.SPAN_DISPATCH, keys, parent=traceparent, attributes=attributes)
+    return tracing.begin(
+        naming.SPAN_DISPATCH,
+        replace(keys, run_id=proposed.run_id),
+        parent=traceparent,
+        attributes=attributes,
+        links=(*_former(claim, action, traceparent), *messages.carried_by()),
+        span_id=delivery_id(proposed.action_id, attempt),
+    )
+
+
+def _former(claim: Claim, action: ActionState, traceparent: str) -> tuple[Linked, ...]:
+    before = action.attempts - 1
+    if not before:
+        return ()
+    kind = LinkKind.RETRY
+    if before == action.attempts_before:
+        kind = LinkKind.RESUME
+    elif claim.lapses:
+        kind = LinkKind.LAPSE
+    return (Linked(beside(traceparent, delivery_id(action.proposed.action_id, before)), kind),)
 
 
 def answered(span: OpenSpan | None, delivery: Delivery, receipt: Receipt) -> None:
@@ -57,4 +86,5 @@ def told(probe: Probe, answer: ProbeAnswer, since_ns: int) -> None:
         start_ns=since_ns,
         end_ns=tracing.now_ns(),
         attributes=attributes,
+        links=messages.carried_by(),
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.orchestration.progress import progress
 from app.data_plane.orchestration.recorder import Loaded, Plan, Planner, Recorder, Work
 from app.data_plane.orchestration.state import OrchestrationState
 from app.kernel.errors import ConflictError, InterlockError, NotFoundError, PermanentError, TransientError
 from app.kernel.facts import ActionSettled, DeliveryProbed, Recorded
+from app.telemetry import tracing
 from interlock.canonical import canonical_bytes, digest_bytes
 
 
@@ -93,7 +95,9 @@ def settle(recorder: Recorder, settlement: Settlement) -> Settled:
     """
     check(settlement)
     work = Work(settlement.tenant_id, settlement.orchestration_id, claim=None, plan=_planner(settlement))
+    since = tracing.now_ns()
     recorded = recorder.record([work])[0]
+    observing.said([recorded], since)
     if recorded.state is None:
         raise _not_loaded(settlement)
     return _settled(recorded.state, settlement)
@@ -132,7 +136,10 @@ def settle_all(recorder: Recorder, settlements: Sequence[Settlement]) -> list[Se
         for one in settlements
         if one.orchestration_id in loaded
     ]
-    recorded = iter(recorder.record(works, loaded))
+    since = tracing.now_ns()
+    done = recorder.record(works, loaded)
+    observing.said(done, since)
+    recorded = iter(done)
     answers: list[Settled | InterlockError] = []
     for one in settlements:
         if one.orchestration_id not in loaded:

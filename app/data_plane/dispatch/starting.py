@@ -91,7 +91,7 @@ class Intent:
         target = after.state.release.target(proposed.target)
         event_id = after.state.started.event_id if after.state.started is not None else ""
         keys = Keys(self.claim.tenant_id, event_id, self.claim.orchestration_id)
-        span = observing.begin(keys, proposed, action.attempts, recorded.traceparent)
+        span = observing.begin(keys, self.claim, action, recorded.traceparent)
         delivery = Delivery(
             tenant_id=self.claim.tenant_id,
             target=proposed.target,

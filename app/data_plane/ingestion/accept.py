@@ -27,7 +27,7 @@ from app.data_plane.ports import (
 from app.kernel import fault_points
 from app.kernel.errors import InterlockError, PermanentError
 from app.kernel.fault_points import FaultPoint
-from app.telemetry import metrics, tracing
+from app.telemetry import metrics
 from app.telemetry.logs import get_logger
 from app.telemetry.redaction import redact_known
 from app.telemetry.tracing import OpenSpan
@@ -108,14 +108,15 @@ class IngestionService:
         table = self._releases.routes()
         prepared = [_try_to_prepare(submission, table) for submission in submissions]
         asked = [item for item in prepared if isinstance(item, _Prepared)]
-        recorded = self._record(asked)
-        fault_points.reached(FaultPoint.AFTER_RECORD, Queue.INGESTION)
-        if any(answer.outcome is Outcome.ACCEPTED for answer in recorded):
-            self._ring()
-        fault_points.reached(FaultPoint.AFTER_PUBLISH, Queue.INGESTION)
-        for item, found in zip(asked, recorded, strict=True):
-            if found.outcome is Outcome.ACCEPTED:
-                observing.accepted(item.spans)
+        with observing.batch([item.event for item in asked]):
+            recorded = self._record(asked)
+            fault_points.reached(FaultPoint.AFTER_RECORD, Queue.INGESTION)
+            if any(answer.outcome is Outcome.ACCEPTED for answer in recorded):
+                self._ring()
+            fault_points.reached(FaultPoint.AFTER_PUBLISH, Queue.INGESTION)
+            for item, found in zip(asked, recorded, strict=True):
+                if found.outcome is Outcome.ACCEPTED:
+                    observing.accepted(item.spans)
         answers = iter(recorded)
         results = [_answer(item, next(answers)) if isinstance(item, _Prepared) else item for item in prepared]
         for submission, result in zip(submissions, results, strict=True):
@@ -146,10 +147,7 @@ class IngestionService:
     def _commit(self, prepared: Sequence[_Prepared]) -> list[Acceptance]:
         if not prepared:
             return []
-        events = [item.event for item in prepared]
-        parents = [route.traceparent for event in events for route in event.routes if route.traceparent]
-        with tracing.batch_span(Queue.INGESTION, len(events), parents):
-            return self._store.accept(events)
+        return self._store.accept([item.event for item in prepared])
 
     def _hold(self, keys: Sequence[str]) -> Held:
         try:

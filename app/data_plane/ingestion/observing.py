@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from app.data_plane.ports import Route
+from app.data_plane.ports import AcceptedEvent, Queue, Route
 from app.kernel.errors import PermanentError
-from app.telemetry import metrics, naming, tracing
+from app.telemetry import messages, metrics, naming, tracing
 from app.telemetry.logs import get_logger
 from app.telemetry.tracing import Keys, OpenSpan
 from interlock.envelope import Envelope
@@ -17,7 +18,7 @@ _levels = logging.getLogger(__name__)
 
 
 def begin(envelope: Envelope, route: Route) -> OpenSpan:
-    """The first span of the orchestration's trace, which is the sender's when it named one.
+    """The first span of the orchestration's trace, which is the sender's when it named one, and never a message's.
 
     To be ended only when the event was accepted: a duplicate's orchestration has its first span already.
     """
@@ -27,12 +28,24 @@ def begin(envelope: Envelope, route: Route) -> OpenSpan:
         naming.RELEASE: route.release,
         naming.CHANNEL: route.channel,
     }
+    if envelope.traceparent is None:
+        return tracing.begin_trace(naming.SPAN_INGESTION, keys, attributes=attributes)
     return tracing.begin(naming.SPAN_INGESTION, keys, parent=envelope.traceparent, attributes=attributes)
+
+
+@contextmanager
+def batch(events: Sequence[AcceptedEvent]) -> Iterator[None]:
+    """Around the acceptance of what came together, in one message or one request."""
+    parents = [route.traceparent for event in events for route in event.routes]
+    with messages.batch(Queue.INGESTION, len(events), parents):
+        yield
 
 
 def accepted(spans: Sequence[OpenSpan]) -> None:
     """The event is committed: its orchestrations' first spans are over."""
     for span in spans:
+        for carrier in messages.carried_by():
+            span.link(carrier)
         span.end()
 
 

@@ -43,7 +43,7 @@ class Advancer:
         with observing.batch(Queue.ORCHESTRATION, loaded):
             snapshots = self._take_snapshots(_tried_on(claims, loaded))
             recorded = self._recorder.record([self._work(claim, snapshots) for claim in claims], loaded)
-        observing.carried_on(recorded, since)
+            observing.carried_on(recorded, since)
         return done(claims, sum(one.has_failed for one in recorded))
 
     def _work(self, claim: Claim, snapshots: Mapping[str, bytes | Exception]) -> Work:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.action_state import ActionState, person
 from app.data_plane.orchestration.progress import progress
 from app.data_plane.orchestration.recorder import Loaded, Plan, Planner, Recorder, Work
@@ -30,6 +31,7 @@ from app.kernel.facts import (
     Recorded,
 )
 from app.kernel.release import Policy
+from app.telemetry import tracing
 from interlock.canonical import canonical_bytes, digest_bytes
 
 SHOWN_OF_A_DIGEST = 12
@@ -186,7 +188,9 @@ def give(recorder: Recorder, answer: Answer, clock: Callable[[], datetime]) -> A
         claim=None,
         plan=_planner(answer, clock, refused),
     )
+    since = tracing.now_ns()
     recorded = recorder.record([work])[0]
+    observing.said([recorded], since)
     if refused:
         raise refused[-1]
     if recorded.state is None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.action_state import ActionState
 from app.data_plane.orchestration.recorder import Loaded, Plan, Planner, Recorder, Work
 from app.data_plane.orchestration.state import OrchestrationState
 from app.kernel.errors import ConflictError, TransientError
 from app.kernel.facts import TERMINAL, AnyFact, CancelRequested, DeliveryInDoubt
+from app.telemetry import tracing
 from interlock.canonical import canonical_bytes, digest_bytes
 
 
@@ -79,7 +81,9 @@ def cancel(recorder: Recorder, cancellation: Cancellation) -> OrchestrationState
     work = Work(
         cancellation.tenant_id, cancellation.orchestration_id, claim=None, plan=_planner(cancellation)
     )
+    since = tracing.now_ns()
     recorded = recorder.record([work])[0]
+    observing.said([recorded], since)
     if recorded.state is None:
         raise TransientError(
             f"The release of {cancellation.orchestration_id} cannot be loaded here; nothing was recorded.",

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
+from app.data_plane.orchestration import step_spans
 from app.data_plane.orchestration.recorder import Loaded, Recorded
 from app.data_plane.ports import History, Queue, Verdict
 from app.kernel.facts import (
@@ -29,34 +30,25 @@ from app.kernel.facts import (
     ReviewRequested,
     ReviewResolved,
     RunFolded,
-    SnapshotTaken,
     StageDecided,
 )
-from app.telemetry import metrics, naming, tracing
+from app.telemetry import messages, metrics, tracing
 from app.telemetry.logs import get_logger
-from app.telemetry.tracing import Attributes, Keys
+from app.telemetry.tracing import Keys
 
 _log = get_logger(__name__)
 _levels = logging.getLogger(__name__)
 
-NOT_DECIDED = "not_decided"
-"""The ``error.type`` of a decision that could not be made; why is in the journal."""
-
 
 @contextmanager
 def batch(queue: Queue, loaded: Mapping[str, Loaded]) -> Iterator[None]:
-    """Around the work on one message: a trace of its own, linked to those of its orchestrations."""
-    traceparents = (one.history.traceparent for one in loaded.values())
-    parents = [parent for parent in traceparents if parent is not None and tracing.is_sampled(parent)]
-    if not parents:
-        yield
-        return
-    with tracing.batch_span(queue, len(loaded), parents):
+    """Around the work on one message, which links to the traces of its orchestrations, and they to it."""
+    with messages.batch(queue, len(loaded), [one.history.traceparent for one in loaded.values()]):
         yield
 
 
 def carried_on(recorded: Sequence[Recorded], since_ns: int) -> None:
-    """Tell what was recorded of a batch that was worked on since then."""
+    """Tell what was recorded of a batch that was worked on since then: within ``batch``, as its message carried it."""
     until_ns = tracing.now_ns()
     for one in recorded:
         if one.verdict is not Verdict.RECORDED:
@@ -66,17 +58,9 @@ def carried_on(recorded: Sequence[Recorded], since_ns: int) -> None:
             joined = tracing.joined(keys, one.traceparent)
             _log.warning("orchestration waits for its release", **joined)
             continue
-        keys = Keys(one.work.tenant_id, one.state.started.event_id, one.work.orchestration_id)
+        keys = _keys(one, one.state.started)
         if tracing.is_sampled(one.traceparent):
-            for name, attributes in _spans(one.state.started, one.facts):
-                tracing.record(
-                    name,
-                    keys,
-                    parent=one.traceparent,
-                    start_ns=since_ns,
-                    end_ns=until_ns,
-                    attributes=attributes,
-                )
+            step_spans.record(one, keys, since_ns, until_ns)
         for fact in one.facts:
             _tell(fact, keys, one.traceparent)
             if isinstance(fact, OrchestrationClosed) and one.after is not None:
@@ -89,38 +73,17 @@ def _measure(workflow: str, status: str, history: History, until_ns: int) -> Non
         metrics.orchestration_closed(workflow, status, max(0.0, until_ns / 1e9 - accepted))
 
 
-def _spans(started: OrchestrationStarted, facts: Sequence[AnyFact]) -> Iterator[tuple[str, Attributes]]:
-    for fact in facts:
-        match fact:
-            case SnapshotTaken():
-                yield (
-                    naming.SPAN_ORCHESTRATION,
-                    {
-                        naming.WORKFLOW: started.workflow,
-                        naming.RELEASE: started.release,
-                        naming.CHANNEL: started.channel,
-                    },
-                )
-            case StageDecided():
-                yield (
-                    naming.SPAN_AGGREGATION,
-                    {
-                        naming.STAGE: fact.stage,
-                        naming.RULE: fact.rule,
-                        naming.OUTCOME: fact.winner or fact.fallback or "fallback",
-                    },
-                )
-            case DecisionMade():
-                yield (
-                    naming.SPAN_DECISION,
-                    {
-                        naming.DECISION_DIGEST: fact.decision_digest,
-                        naming.DEGRADED: fact.degraded,
-                        naming.ACTIONS: fact.actions,
-                    },
-                )
-            case OrchestrationClosed(status="failed"):
-                yield naming.SPAN_DECISION, {naming.ERROR_TYPE: NOT_DECIDED}
+def said(recorded: Sequence[Recorded], since_ns: int) -> None:
+    """Spans of what people said, such as the end of the wait for them; whoever records it tells them what follows."""
+    until_ns = tracing.now_ns()
+    for one in recorded:
+        started = one.state.started if one.state is not None else None
+        if one.verdict is Verdict.RECORDED and started is not None and tracing.is_sampled(one.traceparent):
+            step_spans.record(one, _keys(one, started), since_ns, until_ns)
+
+
+def _keys(one: Recorded, started: OrchestrationStarted) -> Keys:
+    return Keys(one.work.tenant_id, started.event_id, one.work.orchestration_id)
 
 
 def _tell(fact: AnyFact, keys: Keys, traceparent: str | None) -> None:

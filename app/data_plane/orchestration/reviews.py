@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.data_plane.contents import Contents
+from app.data_plane.orchestration import observing
 from app.data_plane.orchestration.progress import progress
 from app.data_plane.orchestration.recorder import Loaded, Plan, Planner, Recorder, Work
 from app.data_plane.orchestration.state import OrchestrationState
@@ -22,6 +23,7 @@ from app.kernel.facts import (
     ReviewResolved,
 )
 from app.kernel.schema_words import misfits
+from app.telemetry import tracing
 from interlock.canonical import JsonObject, canonical_bytes, digest_bytes
 
 
@@ -160,7 +162,9 @@ def resolve(recorder: Recorder, resolution: Resolution, now: datetime) -> Resolv
         claim=None,
         plan=_planner(resolution, now, before),
     )
+    since = tracing.now_ns()
     recorded = recorder.record([work])[0]
+    observing.said([recorded], since)
     if recorded.after is None:
         raise TransientError(
             f"The release of {resolution.orchestration_id} cannot be loaded here; nothing was recorded.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from app.telemetry.redaction import redact_known
 from interlock.canonical import JsonValue
 
 PARSER = "tolerant_json/2"
@@ -62,8 +63,11 @@ class UnreadableError(ValueError):
 
 
 def path_of(parts: Iterable[str | int]) -> str:
-    """A place in a value as ``labels.2``; names are cut short and made printable."""
-    joined = ".".join(str(part)[:_MAX_NAME] for part in parts)[:_MAX_PATH]
+    """A place in a value as ``labels.2``; names are cut short and made printable.
+
+    A name may be a secret, and half of one is not known for one any more: it is redacted before it is cut.
+    """
+    joined = ".".join(redact_known(str(part))[:_MAX_NAME] for part in parts)[:_MAX_PATH]
     return joined.encode("utf-8", "replace").decode()
 
 

@@ -114,7 +114,7 @@ class Replayer:
         ]
         with orchestrations.batch(Queue.REPLAY, loaded):
             recorded = self._recorder.record(works, loaded)
-        orchestrations.carried_on([one for one in recorded if one.facts], since)
+            orchestrations.carried_on([one for one in recorded if one.facts], since)
         observing.ended(
             (batch.rows[claim.step_id], one.ends_replay)
             for claim, one in zip(claims, recorded, strict=True)
@@ -164,6 +164,10 @@ class Replayer:
         ordinals = self._replays.last_ordinals(tenants, ids)
         contents = self._store.contents(tenants, _events(originals))
         drafts = [self._draft(claim, batch, originals, ordinals, contents) for claim in claims]
+        with observing.batch([draft.span for draft in drafts if draft.span is not None]):
+            return self._begin(drafts)
+
+    def _begin(self, drafts: Sequence[_Draft]) -> int:
         committed = self._store.commit([draft.change for draft in drafts])
         fault_points.reached(FaultPoint.AFTER_RECORD, Queue.REPLAY)
         recorded = [
@@ -174,9 +178,7 @@ class Replayer:
         if any(draft.span is not None for draft in recorded):
             self._carrier.ring(Queue.ORCHESTRATION)
         fault_points.reached(FaultPoint.AFTER_PUBLISH, Queue.REPLAY)
-        for draft in recorded:
-            if draft.span is not None:
-                draft.span.end()
+        observing.begun(draft.span for draft in recorded if draft.span is not None)
         observing.ended(
             (draft.row, draft.change.ends_replay)
             for draft in recorded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import orjson
 
@@ -25,6 +26,7 @@ from app.kernel.facts import (
     RunFailed,
 )
 from app.kernel.release import Release, Stage
+from app.telemetry.redaction import redact_value
 from interlock.canonical import JsonObject, JsonValue
 from interlock.identity import run_id
 
@@ -386,7 +388,7 @@ def _replay(state: OrchestrationState, actions: Sequence[ActionTold]) -> tuple[s
 
 
 def _content(record: Record, digest: str | None) -> JsonValue:
-    """The JSON value; None when it was erased or never written."""
+    """The JSON value as people may see it, redacted; None when it was erased or never written."""
     body = record.contents.get(digest) if digest is not None else None
     if body is None:
         return None
@@ -394,4 +396,4 @@ def _content(record: Record, digest: str | None) -> JsonValue:
         value: JsonValue = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None
-    return value
+    return cast(JsonValue, redact_value(value))

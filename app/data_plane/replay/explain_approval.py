@@ -32,7 +32,7 @@ from app.kernel.facts import (
     Recorded,
 )
 from app.kernel.release import Release
-from app.telemetry.redaction import redact, redact_value
+from app.telemetry.redaction import redact_value
 
 State = Literal["waiting", "approved", "denied", "expired", "superseded", "ended"]
 
@@ -126,7 +126,7 @@ def explain_approval(
         answers=answers,
         cannot_consent=_cannot_consent(state, around, answers),
         agents=explain_agents(record, explain(record, release).stages, asked.run_id),
-        decision_reason="" if asked.run_id else redact(decision_of(record).reason),
+        decision_reason="" if asked.run_id else decision_of(record).reason,
         tokens=tokens,
         nano_usd=nano_usd,
         action_digest=asked.action_digest,

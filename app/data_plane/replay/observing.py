@@ -6,11 +6,14 @@ Reasons are in no span and in no line: whoever gives one may quote what must not
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
+from app.data_plane.ports import Queue
 from app.data_plane.replay.register import Beginning, ReplayEnd, ReplayRow
-from app.telemetry import naming, tracing
+from app.telemetry import messages, naming, tracing
 from app.telemetry.logs import get_logger
+from app.telemetry.span_ids import Linked, LinkKind
 from app.telemetry.tracing import Keys, OpenSpan
 
 _log = get_logger(__name__)
@@ -22,7 +25,7 @@ def begin(tenant_id: str, beginning: Beginning, replay_id: str, original: str | 
     return tracing.begin_trace(
         naming.SPAN_RERUN,
         Keys(tenant_id, started.event_id, beginning.orchestration_id),
-        links=() if original is None else (original,),
+        links=() if original is None else (Linked(original, LinkKind.REPLAY),),
         attributes={
             naming.WORKFLOW: started.workflow,
             naming.RELEASE: started.release,
@@ -30,6 +33,21 @@ def begin(tenant_id: str, beginning: Beginning, replay_id: str, original: str | 
             naming.REPLAY_ID: replay_id,
         },
     )
+
+
+@contextmanager
+def batch(spans: Sequence[OpenSpan]) -> Iterator[None]:
+    """Around the beginning of these reruns, on one message."""
+    with messages.batch(Queue.REPLAY, len(spans), [span.traceparent for span in spans]):
+        yield
+
+
+def begun(spans: Iterable[OpenSpan]) -> None:
+    """The reruns are recorded: their first spans are over."""
+    for span in spans:
+        for carrier in messages.carried_by():
+            span.link(carrier)
+        span.end()
 
 
 def ended(pairs: Iterable[tuple[ReplayRow, ReplayEnd]]) -> None:

@@ -6,8 +6,15 @@ applies them. Redacting twice is redacting once. It never raises: what it cannot
 
 from __future__ import annotations
 
-from app.telemetry.redaction.redact import REDACTED, redact, redact_known, redact_value, switch_off
-from app.telemetry.redaction.tenant_patterns import TenantPattern, install_patterns
+from app.telemetry.redaction.redact import (
+    REDACTED,
+    install_patterns,
+    redact,
+    redact_known,
+    redact_value,
+    switch_off,
+)
+from app.telemetry.redaction.tenant_patterns import TenantPattern
 
 __all__ = [
     "REDACTED",

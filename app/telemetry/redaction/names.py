@@ -13,8 +13,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import Final
 
-from app.telemetry.redaction.rules import REDACTED, Found, Group, Rule, Span, near
-from app.telemetry.redaction.screen import Screen
+from app.telemetry.redaction.rules import REDACTED, Found, Rule, Span, grouped, near
 
 _PERSONAL: Final = (
     "password|passwd|passphrase|passcode|passwort|pwd|pgpass|cvv2?|cvc|ssn|socialsecurity(?:number)?|taxid|iban|"
@@ -283,4 +282,4 @@ NAMES: Final = (
     ),
 )
 
-GROUPS: Final = (Group(Screen((), [rule.hint for rule in NAMES]), NAMES),)
+GROUPS: Final = grouped(NAMES, 3)

@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from app.telemetry.redaction.rules import Found, Group, Rule, Span, behind, near, scan
-from app.telemetry.redaction.screen import Screen
+from app.telemetry.redaction.rules import Found, Rule, Span, behind, grouped, near, scan
 
 _NO_MAIL: Final = re.compile(
     "png|jpe?g|gif|svg|webp|ico|css|m?js|tsx?|jsx|py|json|ya?ml|toml|md|txt|html|map|lock|t?gz|zip|whl|"
@@ -164,4 +163,4 @@ NUMBERS: Final = (
     ),
 )
 
-GROUPS: Final = tuple(Group(Screen((), [rule.hint for rule in rules]), rules) for rules in (MAIL, NUMBERS))
+GROUPS: Final = (*grouped(MAIL, 2), *grouped(NUMBERS))

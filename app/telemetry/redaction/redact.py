@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -12,6 +12,7 @@ from app.telemetry.redaction.personal import is_card
 from app.telemetry.redaction.rules import REDACTED as REDACTED
 from app.telemetry.redaction.rules import Span, as_read, in_small_letters
 from app.telemetry.redaction.screen import Screen
+from app.telemetry.redaction.tenant_patterns import TenantPattern
 
 _GROUPS: Final = (*rules.GROUPS, *personal.GROUPS, *names.GROUPS)
 _suspects = Screen(
@@ -95,14 +96,25 @@ class _Name(NamedTuple):
 _NO_NAME: Final = _Name(Kind.NOTHING, "")
 
 
-@lru_cache(maxsize=4096)
-def _known(name: str) -> _Name:
-    return _Name(kind_of(name), redact(name))
+def _read_name(name: str) -> _Name:
+    """What it says as it is and as it is shown: whoever redacts again sees the second alone."""
+    shown = redact(name)
+    return _Name(max(kind_of(name), kind_of(shown)), shown)
+
+
+_known = lru_cache(maxsize=4096)(_read_name)
 
 
 def _named(name: str) -> _Name:
-    """Names are few, and the same from line to line; a long one is no name."""
-    return _known(name) if len(name) <= _LONGEST_NAME else _Name(Kind.NOTHING, redact(name))
+    """Names are few, and the same from line to line; long ones are not kept."""
+    return _known(name) if len(name) <= _LONGEST_NAME else _read_name(name)
+
+
+def install_patterns(patterns: Mapping[str, Sequence[TenantPattern]]) -> list[str]:
+    """Make these the tenants' patterns of this process; returns ``tenant/name`` of what cannot be used."""
+    refused = tenant_patterns.install(patterns)
+    _known.cache_clear()
+    return refused
 
 
 def redact_value(value: object, name: str = "") -> object:
@@ -193,7 +205,7 @@ def _described(value: Mapping[object, object]) -> _Name:
 
 def _under(named: _Name, text: str, tell: Callable[[str], str]) -> str:
     if named.kind >= Kind.SECRET:
-        return text if not text or is_plain(text) else REDACTED
+        return tell(text) if not text or is_plain(text) else REDACTED
     if named.kind == Kind.WEAK and looks_drawn(text):
         return REDACTED
     return tell(text)

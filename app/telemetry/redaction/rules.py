@@ -11,6 +11,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from app.telemetry.redaction.screen import Screen
@@ -55,6 +56,10 @@ def in_small_letters(text: str) -> str:
     return small if len(small) == len(text) else text.replace("\u0130", "I").lower()
 
 
+_compiled = lru_cache(maxsize=None)(re.compile)
+"""When a pattern is first needed: most processes need few of them."""
+
+
 def whole(found: Found, _text: str) -> Span | None:
     """All of what was found goes."""
     return found.span()
@@ -67,11 +72,10 @@ def behind(found: Found, _text: str) -> Span | None:
 
 def scan(pattern: str, judge: Judge = whole, *, needs: str = "") -> Find:
     """Try a pattern all over a text, when what it ``needs`` is in there in small letters."""
-    compiled = re.compile(pattern)
 
     def find(text: str, small: str) -> Iterator[Span]:
         if needs in small:
-            for found in compiled.finditer(text):
+            for found in _compiled(pattern).finditer(text):
                 if (span := judge(found, text)) is not None:
                     yield span
 
@@ -84,11 +88,10 @@ def near(words: str, pattern: str, judge: Judge = whole, *, leap: bool = False) 
     A pattern that begins with alternatives costs fifty times as much for each character of the text. With ``leap``,
     nothing is sought in what was found to be no secret.
     """
-    compiled = re.compile(pattern)
     begins = tuple(words.split())
 
     def find(text: str, small: str) -> Iterator[Span]:
-        done = 0
+        compiled, done = _compiled(pattern), 0
         for at in _places(begins, small):
             if at >= done and (found := compiled.match(small, at)) is not None:
                 span = judge(found, text)
@@ -345,7 +348,18 @@ OTHERS: Final = (
     ),
 )
 
+
+def grouped(rules: Sequence[Rule], size: int = 1) -> tuple[Group, ...]:
+    """So many rules behind one screen each: to look through a text costs a screen what it costs three words."""
+    parts = [tuple(rules[at : at + size]) for at in range(0, len(rules), size)]
+    return tuple(Group(Screen((), [rule.hint for rule in part]), part) for part in parts)
+
+
+_WHOLE_TEXT: Final = frozenset({"discord bot", "azure devops, storage and functions"})
+"""Rules without a word to look for: each costs as much as all the others."""
+
 GROUPS: Final = (
-    Group(Screen((), [rule.hint for rule in OTHERS]), OTHERS),
-    Group(Screen([rule.hint for rule in TOKENS], ()), TOKENS),
+    *grouped([rule for rule in OTHERS if rule.kind in _WHOLE_TEXT]),
+    *grouped([rule for rule in OTHERS if rule.kind not in _WHOLE_TEXT], 8),
+    *grouped(TOKENS, 12),
 )

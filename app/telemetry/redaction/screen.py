@@ -7,7 +7,8 @@ It answers yes or no, so that what was found is then located by the rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 
 from pydantic_core import SchemaValidator, core_schema
 
@@ -20,8 +21,12 @@ class Screen:
 
     def __init__(self, runs: Iterable[str], anywhere: Iterable[str]) -> None:
         begun = "|".join(runs)
-        pattern = "|".join((*((f"{_BEFORE}(?:{begun})",) if begun else ()), *anywhere))
-        self._found = SchemaValidator(core_schema.str_schema(pattern=pattern)).isinstance_python
+        self._pattern = "|".join((*((f"{_BEFORE}(?:{begun})",) if begun else ()), *anywhere))
+
+    @cached_property
+    def _found(self) -> Callable[[str], bool]:
+        # Made when it is first asked: most processes suspect nothing.
+        return SchemaValidator(core_schema.str_schema(pattern=self._pattern)).isinstance_python
 
     def suspects(self, text: str) -> bool:
         """True when the rules have to look at ``text``."""

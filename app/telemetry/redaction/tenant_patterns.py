@@ -69,7 +69,7 @@ def pattern_fault(pattern: str) -> str | None:
     return "it is found in an empty text" if made.longest_from("", 0, 1)[0] >= 0 else None
 
 
-def install_patterns(patterns: Mapping[str, Sequence[TenantPattern]]) -> list[str]:
+def install(patterns: Mapping[str, Sequence[TenantPattern]]) -> list[str]:
     """Make these the patterns of this process, by tenant; returns ``tenant/name`` of what cannot be used."""
     refused: list[str] = []
     ready: list[_Ready] = []

@@ -27,10 +27,24 @@ def _loaded(code: str) -> set[str]:
 )
 def test_the_module_loads_neither_celery_nor_redis(module: str) -> None:
     """Only enqueueing needs a broker."""
-    assert not _loaded(f"import {module}") & {"celery", "kombu", "redis", "app", "tasks", "config"}
+    assert not _loaded(f"import {module}") & {
+        "celery",
+        "kombu",
+        "redis",
+        "app",
+        "tasks",
+        "config",
+        "opentelemetry",
+    }
 
 
 def test_the_short_names_are_loaded_when_asked_for() -> None:
     """``from interlock import Envelope`` is as light as the long way; the client brings Celery."""
     assert "celery" not in _loaded("from interlock import Envelope")
     assert "celery" in _loaded("from interlock import Client")
+
+
+def test_enqueueing_loads_no_opentelemetry() -> None:
+    """A host that traces has loaded it; of one that has not, there is no span."""
+    code = "from interlock import enqueue; assert enqueue._current_traceparent() is None"
+    assert "opentelemetry" not in _loaded(code)

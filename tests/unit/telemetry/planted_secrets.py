@@ -225,11 +225,12 @@ FORMS: Mapping[str, Draw] = {
     ),
     "bearer": lambda random: "Bearer " + run(random, _WORD, 40),
     "url password": lambda random: (
-        f"{random.choice(['postgresql', 'amqp', 'mongodb+srv', 'redis'])}://app:{run(random, _WORD + '%-_.', 16)}@db.example.com/x"
+        f"{random.choice(['postgresql', 'amqp', 'mongodb+srv', 'redis'])}://"
+        f"app:{run(random, _WORD + '%-_.', 16)}@db.example.com/x"
     ),
     "query parameter": lambda random: (
-        f"https://api.example.com/v1?page=2&{random.choice(['access_token', 'api_key', 'token', 'apikey', 'client_secret'])}"
-        f"={run(random, _WORD, 24)}"
+        "https://api.example.com/v1?page=2&"
+        f"{random.choice(['access_token', 'api_key', 'token', 'apikey', 'client_secret'])}={run(random, _WORD, 24)}"
     ),
     "payment card": _card,
     "iban": _iban,

@@ -1,10 +1,8 @@
-"""Guards: no secret of a known form passes, and nothing makes the redaction itself fail."""
+"""Guards: what goes and what stays, example by example; the kinds and the attacks have files of their own."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.telemetry.redaction import REDACTED, redact, redact_value
 
@@ -51,6 +49,12 @@ def test_a_secret_is_known_by_what_stands_before_it(text: str, shown: str) -> No
         "orc_0123456789abcdef0123456789abcdef",
         "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "a basic question about the api",
+        "order 4111111111111112 of 4111 1111 1111 1112",
+        "GB82 WEST 1234 5698 7654 33 is no account",
+        "icon@2x.png, agent_runs@worker-1.internal, git@github.com:octo/x.git",
+        "routing_key=agent_runs max_tokens=4096 token_count=12",
+        "look at secret:demo-api-key, env:NAME or file:/run/x",
+        "password = getpass(prompt), token: str | None = None",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -76,32 +80,3 @@ def test_values_are_redacted_by_the_names_they_stand_under() -> None:
         "idempotency_key": "key_1",
         "note": f"see {REDACTED}",
     }
-
-
-@given(
-    st.text()
-    | st.lists(st.sampled_from([*PLANTED, "token=", "://", "a:b@", ": ", "Bearer ", "x"])).map("".join)
-)
-def test_redacting_twice_is_redacting_once(text: str) -> None:
-    assert redact(redact(text)) == redact(text)
-
-
-class Textless:
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text() | st.binary() | st.builds(Textless),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
-    )
-)
-def test_no_value_makes_it_raise(value: object) -> None:
-    redact_value(value)
-
-
-def test_a_value_that_holds_itself_is_cut() -> None:
-    loop: list[object] = []
-    loop.append(loop)
-    assert REDACTED in str(redact_value(loop))

@@ -172,7 +172,7 @@ class Unreadable(dict[str, object]):
         | st.binary()
         | st.builds(Textless)
         | st.builds(Unreadable)
-        | st.just(10**5000)
+        | st.builds(lambda: 10**5000)
         | st.just("\ud800 token=\udfff1234"),
         lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers() | st.binary(), inner),
     )
@@ -208,7 +208,7 @@ def test_a_tenants_pattern_costs_a_bounded_number_of_steps(pattern: str) -> None
     """A text that would need more is replaced as a whole: nobody's pattern may stand still."""
     install_patterns({"acme": [TenantPattern("badge", "badge", pattern)]})
     try:
-        once = redact("badge-aaaa1234 " * 20_000)
-        assert redact(once) == once
+        assert redact("badge-aaaa1234 " * 20_000) == REDACTED
+        assert redact("badge-aaaa1234 " * 20) != REDACTED
     finally:
         install_patterns({})

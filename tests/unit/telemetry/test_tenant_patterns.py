@@ -43,12 +43,20 @@ def test_every_tenants_patterns_are_sought_in_every_text(text: str, shown: str) 
 
 
 def test_what_is_derived_again_does_not_depend_on_them() -> None:
-    assert redact_known("let badge-123456 in") == "let badge-123456 in"
+    assert redact_known("let badge-123456 in, ann@acme.test") == f"let badge-123456 in, {REDACTED}"
 
 
 def test_the_newest_are_the_ones_that_count() -> None:
     install_patterns({"acme": [CUSTOMER]})
     assert redact("badge-123456 north/ACME-DEADBEEF") == f"badge-123456 {REDACTED}"
+
+
+def test_a_name_that_was_seen_before_is_read_anew() -> None:
+    """Names of members are kept, as they come again; what they hold must not outlive other patterns."""
+    install_patterns({})
+    assert redact_value({"badge-123456": 1}) == {"badge-123456": 1}
+    install_patterns({"acme": [BADGE]})
+    assert redact_value({"badge-123456": 1}) == {REDACTED: 1}
 
 
 def test_what_cannot_be_used_is_told_and_the_others_stand() -> None:

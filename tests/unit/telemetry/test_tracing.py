@@ -3,59 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from opentelemetry import context, trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import NoOpTracer
+from opentelemetry import baggage, context, propagate, trace
 
-from app.adapters.opentelemetry.encoding import encoded
 from app.adapters.opentelemetry.exporters import TracingOptions, configure
-from app.adapters.opentelemetry.sampling import sampler
 from app.kernel.errors import PermanentError
-from app.telemetry import naming, tracing
-from app.telemetry.tracing import Attributes, Keys
+from app.telemetry import tracing
+from app.telemetry.span_ids import Linked, LinkKind, beside, derived
+from app.telemetry.tracing import Attributes, Held, Keys
+from tests import traced as tracings
+from tests.traced import Traced
 
 KEYS = Keys("demo", "e-1", "orc_1", "run_1")
-Spans = dict[str, dict[str, object]]
-
-
-class Traced:
-    """A process's tracing, and what it would have written."""
-
-    def __init__(self, ratio: float = 1.0) -> None:
-        self._memory = InMemorySpanExporter()
-        provider = TracerProvider(sampler=sampler(ratio, 1_000.0))
-        provider.add_span_processor(SimpleSpanProcessor(self._memory))
-        tracing.install(provider.get_tracer("interlock"))
-
-    def spans(self) -> Spans:
-        document = encoded(self._memory.get_finished_spans(), "agent_runs").document
-        return {str(row["name"]): _told(row) for row in json.loads(document)}
-
-
-def _told(row: dict[str, Any]) -> dict[str, object]:
-    """A span with the keys that it has among its attributes, as it was made."""
-    keys = {name: row[name] for name in naming.CORRELATION_KEYS if row[name]}
-    links = [{name: link[name] for name in ("trace_id", "span_id")} for link in row["links"]]
-    return {**row, "attributes": {**keys, **row["attributes"]}, "links": links}
-
-
-@pytest.fixture(autouse=True)
-def untraced() -> Iterator[None]:
-    """No test's tracer outlives it."""
-    yield
-    tracing.install(NoOpTracer())
 
 
 @pytest.fixture
-def traced() -> Traced:
-    return Traced()
+def unsampled() -> Iterator[Traced]:
+    """The same, of a process that records no new trace."""
+    with tracings.traced(ratio=0.0) as made:
+        yield made
+
+
+@pytest.fixture
+def traced() -> Iterator[Traced]:
+    """This process's tracing."""
+    with tracings.traced() as made:
+        yield made
 
 
 def test_steps_in_other_processes_continue_the_trace_by_the_rows_traceparent(traced: Traced) -> None:
@@ -71,7 +46,8 @@ def test_steps_in_other_processes_continue_the_trace_by_the_rows_traceparent(tra
 
 
 def test_the_known_correlation_keys_are_on_the_span(traced: Traced) -> None:
-    with tracing.span("a", KEYS, attributes={"x": 1}), tracing.span("b", Keys("demo")):
+    """Its own, and of those that it does not know the ones of the span above."""
+    with tracing.span("a", KEYS, attributes={"x": 1}), tracing.span("b", Keys("demo", "e-2")):
         pass
     found = traced.spans()
     assert found["a"]["attributes"] == {
@@ -81,22 +57,7 @@ def test_the_known_correlation_keys_are_on_the_span(traced: Traced) -> None:
         "run_id": "run_1",
         "x": 1,
     }
-    assert found["b"]["attributes"] == {"tenant_id": "demo"}
-
-
-def test_a_batch_is_a_trace_of_its_own_that_is_linked(traced: Traced) -> None:
-    with tracing.span("ingestion", KEYS) as root:
-        row = tracing.traceparent_of(root)
-        assert row is not None
-        with tracing.batch_span("agent_runs", 2, [row, "00-" + "1" * 32 + "-" + "2" * 16 + "-00"]):
-            pass
-    found = traced.spans()
-    batch = found["batch agent_runs"]
-    assert batch["parent_span_id"] == ""
-    assert batch["trace_id"] != found["ingestion"]["trace_id"]
-    assert batch["links"] == [
-        {"trace_id": found["ingestion"]["trace_id"], "span_id": found["ingestion"]["span_id"]}
-    ]
+    assert found["b"]["attributes"] == {**KEYS.named(), "event_id": "e-2"}
 
 
 def test_what_is_over_can_be_recorded_with_its_times(traced: Traced) -> None:
@@ -128,8 +89,7 @@ def never() -> Attributes:
     raise AssertionError("attributes were computed for a span that nobody records")
 
 
-def test_an_unsampled_trace_stays_unsampled_and_computes_nothing() -> None:
-    traced = Traced(ratio=0.0)
+def test_an_unsampled_trace_stays_unsampled_and_computes_nothing(unsampled: Traced) -> None:
     with tracing.span("ingestion", KEYS, attributes=never) as root:
         row = tracing.traceparent_of(root)
     assert row is not None
@@ -137,7 +97,7 @@ def test_an_unsampled_trace_stays_unsampled_and_computes_nothing() -> None:
     with tracing.span("run", KEYS, parent=row, attributes=never) as run:
         assert tracing.traceparent_of(run) == row
     assert tracing.record("over", KEYS, parent=row, start_ns=1, end_ns=2) == row
-    assert traced.spans() == {}
+    assert unsampled.spans() == {}
 
 
 def test_without_tracing_spans_are_harmless() -> None:
@@ -160,19 +120,6 @@ def test_concurrent_runs_on_one_loop_do_not_mix_their_traces(traced: Traced) -> 
     found = traced.spans()
     for number in range(5):
         assert found[f"chat {number}"]["parent_span_id"] == found[f"run {number}"]["span_id"]
-
-
-def test_a_failed_publish_leaves_no_span_current(traced: Traced) -> None:
-    """Celery's instrumentation ends its span only when the publish succeeds."""
-
-    def publish() -> None:
-        leaked = trace.NonRecordingSpan(trace.SpanContext(1, 1, is_remote=False))
-        context.attach(trace.set_span_in_context(leaked))
-        raise ConnectionError
-
-    with pytest.raises(ConnectionError), tracing.publishing():
-        publish()
-    assert tracing.current_traceparent() is None
 
 
 @pytest.mark.parametrize(
@@ -218,14 +165,16 @@ def test_a_rerun_begins_a_trace_of_its_own_that_is_linked_to_the_originals(trace
     original = tracing.begin("ingestion", KEYS).traceparent
     assert original is not None
     with tracing.span("batch replay", Keys()):
-        rerun = tracing.begin_trace("rerun", KEYS, links=[original])
+        rerun = tracing.begin_trace("rerun", KEYS, links=[Linked(original, LinkKind.REPLAY)])
     rerun.end()
     found = traced.spans()
     assert rerun.traceparent is not None
     assert found["rerun"]["trace_id"] == rerun.traceparent[3:35]
     assert found["rerun"]["trace_id"] not in {original[3:35], found["batch replay"]["trace_id"]}
     assert found["rerun"]["parent_span_id"] == ""
-    assert found["rerun"]["links"] == [{"trace_id": original[3:35], "span_id": original[36:52]}]
+    assert found["rerun"]["links"] == [
+        {"trace_id": original[3:35], "span_id": original[36:52], "kind": "replay"}
+    ]
 
 
 def test_a_span_that_is_dropped_never_was(traced: Traced) -> None:
@@ -234,9 +183,8 @@ def test_a_span_that_is_dropped_never_was(traced: Traced) -> None:
     assert traced.spans() == {}
 
 
-def test_what_is_not_sampled_says_so_before_anything_is_gathered() -> None:
+def test_what_is_not_sampled_says_so_before_anything_is_gathered(unsampled: Traced) -> None:
     """A row without a trace begins none later: its spans would be roots of their own."""
-    unsampled = Traced(ratio=0.0)
     row = tracing.begin("ingestion", KEYS).traceparent
     assert row is not None
     assert not tracing.is_sampled(row)
@@ -245,3 +193,70 @@ def test_what_is_not_sampled_says_so_before_anything_is_gathered() -> None:
     attempt.end({"x": 1})
     assert attempt.traceparent == row
     assert unsampled.spans() == {}
+
+
+def test_a_span_may_have_an_id_that_is_derived_from_what_it_is(traced: Traced) -> None:
+    """So that whoever does a step again can link to the attempt before, whose worker may have been killed."""
+    row = tracing.begin("ingestion", KEYS).traceparent
+    assert row is not None
+    first, second = derived("attempt", "run_1", 0, 1), derived("attempt", "run_1", 0, 2)
+    assert first != second
+    lapsed = Linked(beside(row, first), LinkKind.LAPSE)
+    recorded = tracing.record("run", KEYS, parent=row, start_ns=1, end_ns=2, links=[lapsed], span_id=second)
+    assert recorded == beside(row, second)
+    by_chance = tracing.record("other", KEYS, parent=row, start_ns=1, end_ns=2)
+    assert by_chance not in {recorded, beside(row, first)}
+    found = traced.spans()["run"]
+    assert found["span_id"] == f"{second:016x}"
+    assert found["links"] == [{"trace_id": row[3:35], "span_id": f"{first:016x}", "kind": "lapse"}]
+
+
+def test_what_libraries_record_is_below_what_is_under_way_and_waits_for_it(traced: Traced) -> None:
+    """The keys come with the baggage, and of baggage nothing else becomes an attribute."""
+    row = tracing.begin("ingestion", KEYS).traceparent
+    assert row is not None
+    held, here = Held(), beside(row, derived("chat", 1))
+    library = trace.get_tracer("a.library")
+    with tracing.under_way(KEYS, here, held):
+        token = context.attach(baggage.set_baggage("password", "hunter2"))
+        with library.start_as_current_span("GET"), library.start_as_current_span("below"):
+            carrier: dict[str, str] = {}
+            propagate.inject(carrier)
+        context.detach(token)
+    assert tracing.current_traceparent() is None
+    assert traced.spans() == {}
+    tracing.record("chat", KEYS, parent=row, start_ns=1, end_ns=2, span_id=derived("chat", 1))
+    held.recorded()
+    found = traced.spans()
+    assert found["GET"]["parent_span_id"] == found["chat"]["span_id"]
+    assert found["below"]["parent_span_id"] == found["GET"]["span_id"]
+    assert found["GET"]["attributes"] == found["below"]["attributes"] == KEYS.named()
+    assert set(carrier) == {"traceparent"}
+
+
+def test_below_a_span_that_was_never_recorded_nothing_is(traced: Traced) -> None:
+    """As when its worker has lost the step."""
+    row = tracing.begin("ingestion", KEYS).traceparent
+    with tracing.under_way(KEYS, row, Held()), trace.get_tracer("a.library").start_as_current_span("GET"):
+        pass
+    assert traced.spans() == {}
+
+
+def test_below_an_unsampled_trace_libraries_record_nothing(traced: Traced) -> None:
+    """Whatever message it came with: the sampling of its trace is what counts."""
+    unsampled = "00-" + "1" * 32 + "-" + "2" * 16 + "-00"
+    with tracing.span("message", Keys()), tracing.under_way(KEYS, unsampled, None):
+        with trace.get_tracer("a.library").start_as_current_span("GET"):
+            pass
+        assert baggage.get_all() == {}
+    assert set(traced.spans()) == {"message"}
+
+
+def test_baggage_from_outside_is_not_taken(traced: Traced) -> None:
+    """Neither from a request nor from a message: both go through the global propagator."""
+    given = {"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01", "baggage": "tenant_id=another"}
+    within = propagate.extract(given)
+    assert baggage.get_all(within) == {}
+    with trace.get_tracer("a.library").start_as_current_span("GET", context=within):
+        pass
+    assert traced.spans()["GET"]["attributes"] == {}

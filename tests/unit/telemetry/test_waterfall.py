@@ -83,17 +83,17 @@ def test_a_span_says_what_it_was_in_a_few_words(attributes: Json, words: str) ->
 @pytest.mark.parametrize(
     ("kind", "target", "remark"),
     [
-        ("retry", "first", "↪ again after attempt 1 span first of orc_0123456789ab"),
+        ("retry", "first", "↪ again after attempt 1: span first of orc_0123456789ab"),
         ("lapse", "gone", "↪ attempt 1 (left no span: its worker was lost)"),
         (
             "lapse",
             "first",
-            "↪ again after attempt 1, which nobody heard of again span first of orc_0123456789ab",
+            "↪ again after attempt 1, which nobody heard of again: span first of orc_0123456789ab",
         ),
         (
             "resume",
             "first",
-            "↪ resumed by a person after attempt 1, which gave up span first of orc_0123456789ab",
+            "↪ resumed by a person after attempt 1, which gave up: span first of orc_0123456789ab",
         ),
         ("replay", "first", "↪ replay of span first of orc_0123456789ab"),
         ("replay", "gone", f"↪ replay of span gone of trace {'a' * 16} (not recorded, or gone)"),
@@ -106,6 +106,12 @@ def test_links_are_told_in_plain_words_also_those_that_lead_nowhere(
     linked = span("second", attributes={"interlock.attempt": 2}, links=(link(kind, target),))
     lines = waterfall(TRACE, [span("first"), linked]).lines
     assert [line.remarks for line in lines] == [(), (remark,)]
+
+
+def test_an_attempt_that_is_not_counted_is_the_one_before() -> None:
+    """Runs have no number on their spans."""
+    (line,) = waterfall(TRACE, [span("second", links=(link("lapse", "gone"),))]).lines
+    assert line.remarks == ("↪ the one before (left no span: its worker was lost)",)
 
 
 def test_the_messages_that_carried_it_are_named_once_and_told_of_only_by_themselves() -> None:
