@@ -176,11 +176,11 @@ def _beginnings_that_were_lost(
     A process that is killed takes with it the spans of its last second, also of what it had committed.
     """
     arrived = {(span.trace_id, span.span_id) for span in spans}
-    begun = {span.orchestration_id for span in spans}
+    begun = {(span.orchestration_id, span.trace_id) for span in spans}
     return tuple(
         _first_span(run, run.traceparent[36:52])
         for run in runs
-        if run.orchestration_id in begun and run.is_recorded and run.traceparent is not None
+        if (run.orchestration_id, run.trace_id) in begun and run.is_recorded and run.traceparent is not None
         if (run.trace_id, run.traceparent[36:52]) not in arrived
     )
 
