@@ -7,6 +7,7 @@ the same scan must find them there. ``make canaries`` does it with 200 orchestra
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -149,3 +150,19 @@ def test_the_log_says_where_a_tool_broke(redacted: tuple[Running, Scanned]) -> N
     told = traceback_of_the_broken_tool(one)
     assert re.search(r"tests/canaries/tools\.py.*break_note", told), told
     assert re.search(r"ValueError: .*\n.*direct cause.*RuntimeError: ", told, re.DOTALL), told
+
+
+def test_each_of_them_is_one_trace_without_orphans(redacted: tuple[Running, Scanned]) -> None:
+    """Whatever was killed and done again: one trace, one root, each parent there, the keys on every span."""
+    one, _ = redacted
+    with one.database() as connection:
+        keys = [key for (key,) in connection.execute("SELECT orchestration_id FROM orchestrations").fetchall()]
+    told = one.commands([("runs", "trace", key, "--json") for key in keys])
+    for key, said in zip(keys, told, strict=True):
+        spans = [span for trace in json.loads(said)["traces"] for span in trace["spans"]]
+        own = [span for span in spans if span["orchestration_id"] == key]
+        ids = {span["span_id"] for span in own}
+        roots = [span["name"] for span in own if span["parent_span_id"] == ""]
+        orphans = [span["name"] for span in own if span["parent_span_id"] not in {"", *ids}]
+        assert (len(roots), roots[0] in {"ingestion", "rerun"}, orphans) == (1, True, []), (key, own)
+        assert all(span["tenant_id"] and span["event_id"] for span in own)
