@@ -277,7 +277,8 @@ def test_the_messages_that_carried_it_are_shown_when_they_are_asked_for(
         connection.execute(SPAN, [message, "", "", "run interlock.deliver", 10 * MS, 40 * MS, "[]"])
     try:
         _, told = ask("runs", "trace", "c" * 32, "--messages")
-        assert (names(told), names({"traces": told["messages"]})) == (["decision"], ["run interlock.deliver"])
+        carriers = names({"traces": told["messages"]})
+        assert (names(told), carriers) == (["ingestion", "decision"], ["run interlock.deliver"])
         assert ask("runs", "trace", "c" * 32)[1]["messages"] == []
         _, heading, line = say("runs", "trace", "c" * 32, "--messages")[1].split("\n\n")[1].partition("own\n")
         assert (heading, line.split()[:6]) == ("own\n", ["run", "interlock.deliver", "-10", "ms", "30", "ms"])
