@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -62,18 +60,8 @@ class WantedIds:
 _wanted: ContextVar[WantedIds | None] = ContextVar("interlock_wanted_ids", default=None)
 
 
-@contextmanager
-def wanting(ids: WantedIds) -> Iterator[None]:
-    """The span that is started inside the block has these ids."""
-    token = _wanted.set(ids)
-    try:
-        yield
-    finally:
-        _wanted.reset(token)
-
-
 def want(ids: WantedIds | None) -> None:
-    """The same until it is said otherwise, for a span that somebody else starts."""
+    """The span that is started next in this context has these ids; None when chance decides again."""
     _wanted.set(ids)
 
 
@@ -132,7 +120,7 @@ def is_sampled(traceparent: str | None) -> bool:
     return traceparent is not None and not is_unsampled(traceparent)
 
 
-# Each orchestration's is asked for about ten times, by whoever does one of its steps.
+# Asked for by every span and link of an orchestration.
 @lru_cache(maxsize=1024)
 def span_context(traceparent: str) -> SpanContext | None:
     """The same as OpenTelemetry has it; None when it is not one of version 00."""

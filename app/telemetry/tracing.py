@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 from opentelemetry import baggage, context, trace
 from opentelemetry.trace import NonRecordingSpan, NoOpTracer, Span, Status, StatusCode, Tracer
@@ -31,7 +32,7 @@ from app.telemetry.span_ids import (
     span_context,
     standing_for,
     traceparent_of,
-    wanting,
+    want,
 )
 
 __all__ = [
@@ -232,8 +233,10 @@ def begin(
     """
     if parent is not None and is_unsampled(parent):
         return OpenSpan(standing_for(parent))
-    with wanting(WantedIds(span_id)) if span_id else nullcontext():
-        return OpenSpan(_start(name, keys, _parent_context(parent), attributes, links))
+    want(WantedIds(span_id) if span_id else None)
+    started = _start(name, keys, _parent_context(parent), attributes, links)
+    want(None)
+    return OpenSpan(started)
 
 
 def begin_trace(
@@ -262,8 +265,9 @@ def record(
     """
     if parent is not None and is_unsampled(parent):
         return parent
-    with wanting(WantedIds(span_id)) if span_id else nullcontext():
-        started = _start(name, keys, _parent_context(parent), attributes, links, start_ns)
+    want(WantedIds(span_id) if span_id else None)
+    started = _start(name, keys, _parent_context(parent), attributes, links, start_ns)
+    want(None)
     for event in events:
         started.add_event(event.name, event.attributes, event.at_ns)
     started.end(end_ns)
@@ -335,6 +339,8 @@ def _with_keys(keys: Keys, within: context.Context) -> context.Context:
     return within
 
 
+# Each orchestration's is asked for about ten times, by whoever does one of its steps.
+@lru_cache(maxsize=1024)
 def _parent_context(parent: str | None) -> context.Context | None:
     found = span_context(parent) if parent is not None else None
     if found is None:

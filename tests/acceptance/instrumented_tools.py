@@ -15,6 +15,7 @@ from app.data_plane.tools import Arguments, Reading, Result, tool
 
 MODULE = __name__
 CLIENT_SPAN = "GET page"
+SLOW = "/slow"
 
 _tracer = trace.get_tracer("an.http.client")
 
@@ -34,10 +35,12 @@ class Found(Result):
 @tool("pages.fetch", version=1, effect="read", trusted=True)
 async def fetch(arguments: Page, reading: Reading) -> Found:
     """Reads a page."""
-    with _tracer.start_as_current_span(CLIENT_SPAN, kind=SpanKind.CLIENT):
-        headers: dict[str, str] = {}
-        propagate.inject(headers)
-        async with httpx2.AsyncClient(trust_env=False) as client:
-            url = f"{os.environ['TESTS_PAGES_URL']}/{arguments.name}"
-            answer = await client.get(url, headers=headers)
+    url = os.environ["TESTS_PAGES_URL"]
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        with _tracer.start_as_current_span(CLIENT_SPAN, kind=SpanKind.CLIENT):
+            headers: dict[str, str] = {}
+            propagate.inject(headers)
+            answer = await client.get(f"{url}/{arguments.name}", headers=headers)
+        # The span is over for longer than spans wait to be written; the call is not.
+        await client.get(f"{url}{SLOW}")
     return Found(status=answer.status_code)

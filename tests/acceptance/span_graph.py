@@ -45,6 +45,8 @@ from tests.system import RunningSystem
 SENDER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 """The trace of a host's request that sent an event."""
 PATIENCE_SECONDS = 90.0
+SLOW_SECONDS = 1.5
+"""How long a slow page takes: longer than a process keeps spans for others to join them."""
 EVERYTHING = WorkerGroup("everything", tuple(Queue), "threads", 8)
 PERSON = Person("ines", "it was repaired")
 
@@ -266,7 +268,10 @@ def _pages() -> Iterator[tuple[str, list[Mapping[str, str]]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            received.append({name.lower(): value for name, value in self.headers.items()})
+            if self.path == instrumented_tools.SLOW:
+                threading.Event().wait(SLOW_SECONDS)
+            else:
+                received.append({name.lower(): value for name, value in self.headers.items()})
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -53,6 +53,9 @@ class KeysProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:
         """See ``SpanProcessor``."""
+        if parent_context is not None and len(parent_context) <= 1:
+            # Ours, most of them: there is the parent and nothing else.
+            return
         inherited = baggage.get_all(parent_context)
         if inherited:
             own = span.attributes or {}
@@ -86,7 +89,7 @@ class KeysProcessor(SpanProcessor):
             self._waiting[span.context.span_id] = held
 
     def _waited(self, span: ReadableSpan) -> Held | None:
-        return self._waiting.pop(span.context.span_id, None)
+        return self._waiting.pop(span.context.span_id, None) if self._waiting else None
 
     def _export(self, span: ReadableSpan) -> None:
         for export in self._exports:
