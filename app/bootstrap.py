@@ -208,7 +208,8 @@ class Services:
         self.secrets = ReferencedSecrets(os.environ, settings.home)
         self.tenant_documents = TenantDocuments(self.database)
         self.tenants = TenantCredentials(self.tenant_documents, self.secrets)
-        self.redaction_patterns = PatternRefresh(self.tenant_documents)
+        # With a reading of its own: read before the first tenant is published, the other would be stale for seconds.
+        self.redaction_patterns = PatternRefresh(TenantDocuments(self.database))
         self.ingestion = IngestionService(self.store, self.releases, self.carrier, self.front_lock)
         self.reporter = reporter_of(application)
         self.event_loop = EventLoop()

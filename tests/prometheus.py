@@ -91,29 +91,38 @@ class Prometheus:
     """It runs as long as the ``with`` block lasts, and answers by then.
 
     Args:
-        config: its configuration.
-        folder: where its storage and its log are.
+        command: its whole command line.
+        url: where that makes it listen.
+        folder: its working folder, where its log is, too.
     """
 
-    def __init__(self, config: Path, folder: Path) -> None:
-        self._program = program("prometheus")
-        self._config = config
+    def __init__(self, command: Sequence[str], url: str, folder: Path) -> None:
+        self._command = command
+        self._url = url
         self._folder = folder
-        self._url = ""
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    @classmethod
+    def of(cls, config: Path, folder: Path) -> Self:
+        """One with this configuration, at a free port, whose storage is in the folder."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
-        self._url = f"http://{address}"
-        storage = self._folder / "prometheus"
         command = [
-            *(self._program, f"--config.file={self._config}", f"--storage.tsdb.path={storage}"),
+            *(
+                program("prometheus"),
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'prometheus'}",
+            ),
             *(f"--web.listen-address={address}", "--log.level=warn"),
         ]
+        return cls(command, f"http://{address}", folder)
+
+    def __enter__(self) -> Self:
         with (self._folder / "prometheus.log").open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                self._command, cwd=self._folder, stdout=log, stderr=subprocess.STDOUT
+            )
         try:
             assert_eventually(self._is_ready, what="Prometheus is ready")
         except BaseException:
@@ -149,6 +158,18 @@ class Prometheus:
         now = time.time()
         found = self._get("query_range", query=expr, start=str(now - seconds), end=str(now), step="1")
         return len(found["result"])
+
+    def rules(self) -> dict[str, str]:
+        """The health of each rule; one that was not evaluated yet is evaluated first."""
+        found: dict[str, str] = {}
+
+        def evaluated() -> bool:
+            groups = self._get("rules")["groups"]
+            found.update({rule["name"]: rule["health"] for group in groups for rule in group["rules"]})
+            return bool(found) and "unknown" not in found.values()
+
+        assert_eventually(evaluated, what="every rule is evaluated")
+        return found
 
     def targets(self) -> dict[str, str]:
         """The health of what is scraped, by the service that its address was told of."""

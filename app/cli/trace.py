@@ -10,12 +10,15 @@ from datetime import datetime, timedelta
 from app.adapters.postgresql.reading_traces import TracedRun, TraceReading
 from app.adapters.postgresql.spans import MOST_SPANS
 from app.kernel.errors import NotFoundError
+from app.telemetry import naming
 from app.telemetry.stored_spans import StoredSpan
 from app.telemetry.waterfall import carriers
 
 SHORTEST_BEGINNING = 8
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _PREFIXES = ("orc_", "run_", "act_")
+LOST = "its process was lost with its span"
+"""What the first span of a trace says when it did not arrive."""
 _EXPLAIN = "The record is whole all the same: python -m app runs explain {}"
 
 
@@ -88,6 +91,7 @@ def gather(reading: TraceReading, name: str, kept: Kept, *, messages: bool) -> T
         spans = _with_those_above(spans, frozenset(meant.orchestrations))
     named = meant.orchestrations or tuple({one.orchestration_id for one in spans if one.orchestration_id})
     runs = reading.runs(named)
+    spans = (*_beginnings_that_were_lost(runs, spans), *spans)
     seen = {span.orchestration_id for span in spans}
     missing = {run.orchestration_id: _why_not(run, kept) for run in runs if run.orchestration_id not in seen}
     if not spans:
@@ -162,6 +166,46 @@ def _with_those_above(spans: Sequence[StoredSpan], orchestrations: frozenset[str
             kept[above.trace_id, above.span_id] = above
             above = by_id.get((above.trace_id, above.parent_span_id))
     return tuple(span for key, span in by_id.items() if key in kept)
+
+
+def _beginnings_that_were_lost(
+    runs: Sequence[TracedRun], spans: Sequence[StoredSpan]
+) -> tuple[StoredSpan, ...]:
+    """The first spans of those of which only later ones arrived, as their rows know them.
+
+    A process that is killed takes with it the spans of its last second, also of what it had committed.
+    """
+    arrived = {(span.trace_id, span.span_id) for span in spans}
+    begun = {(span.orchestration_id, span.trace_id) for span in spans}
+    return tuple(
+        _first_span(run, run.traceparent[36:52])
+        for run in runs
+        if (run.orchestration_id, run.trace_id) in begun and run.is_recorded and run.traceparent is not None
+        if (run.trace_id, run.traceparent[36:52]) not in arrived
+    )
+
+
+def _first_span(run: TracedRun, span_id: str) -> StoredSpan:
+    at_ns = int(run.created_at.timestamp() * 1e6) * 1000
+    return StoredSpan(
+        trace_id=run.trace_id,
+        span_id=span_id,
+        parent_span_id="",
+        tenant_id=run.tenant_id,
+        event_id=run.event_id,
+        orchestration_id=run.orchestration_id,
+        run_id="",
+        name=naming.SPAN_RERUN if run.lane == "rerun" else naming.SPAN_INGESTION,
+        service="",
+        kind="internal",
+        start_ns=at_ns,
+        end_ns=at_ns,
+        status="unset",
+        status_text="",
+        attributes={naming.WORKFLOW: run.workflow, naming.OUTCOME: LOST},
+        links=(),
+        events=(),
+    )
 
 
 def _by_trace(spans: Sequence[StoredSpan]) -> dict[str, list[StoredSpan]]:

@@ -33,8 +33,11 @@ if not structlog.is_configured():
     )
 
 _STRUCTURE = frozenset({"timestamp", "level", "logger"})
-_TALKATIVE = ("httpx2", "httpcore2", "openai", "anthropic")
-"""Libraries that tell each call of theirs, with its address or its body: the facts, spans and metrics tell it too."""
+_TALKATIVE = (
+    *("httpx2", "httpcore2", "openai", "anthropic"),
+    *("celery.worker.strategy", "celery.app.trace", "celery.beat"),
+)
+"""Tell each call and each message of theirs, with addresses or values; ours tell the steps. Only DEBUG lets them."""
 
 
 def configure_logs(
@@ -86,7 +89,7 @@ def configure_logs(
     root.handlers = [handler]
     root.setLevel(level)
     for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+        logging.getLogger(name).setLevel(logging.NOTSET if root.level <= logging.DEBUG else logging.WARNING)
     for name in adopt:
         adopted = logging.getLogger(name)
         adopted.handlers = []

@@ -230,7 +230,7 @@ def watched_system(database_url: str, home: Path) -> Iterator[Watched]:
             within=60,
             what="everything is measured",
         )
-        prometheus = stack.enter_context(Prometheus(configuration(home), home))
+        prometheus = stack.enter_context(Prometheus.of(configuration(home), home))
         api = f"http://127.0.0.1:{ports[0]}"
         watched.append(Watched(system, prometheus, pager, core, dispatch, beat, exporter, api))
         yield watched[0]

@@ -19,6 +19,7 @@ from app.telemetry import metric_names
 from config import grafana
 from config.grafana import __main__ as writing
 from config.grafana.panels import MEANING, SCHEMA_VERSION, WIDTH
+from config.settings import CHECKOUT
 from tests.prometheus import RULES, promtool, rules, substituted
 
 FOLDER = writing.FOLDER
@@ -171,6 +172,21 @@ def test_every_legend_names_labels_that_its_expression_keeps(file: Path) -> None
                 for label in labels.split(",")
             }
             assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= kept, panel["title"]
+
+
+def test_every_matcher_names_a_label_that_the_metric_has() -> None:
+    """As docs/metrics.md lists them; a wrong one would match nothing, or everything."""
+    table = re.findall(
+        r"^\| `(\w+)` \| ([\w, ]*) ?\|", (CHECKOUT / "docs" / "metrics.md").read_text(), re.MULTILINE
+    )
+    labels = {name: {one.strip() for one in listed.split(",")} for name, listed in table}
+    assert labels.keys() == NAMES
+    told = [expr for file in FILES for _, expr in expressions(loaded(file))] + [rule.expr for rule in rules()]
+    for expr in told:
+        for name, matchers in re.findall(r"(\w+)\{([^}]*)\}", expr):
+            if name not in OTHERS:
+                matched = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", matchers))
+                assert matched <= labels[_SUFFIX.sub("", name)], expr
 
 
 def test_every_stage_shows_rate_errors_duration_and_its_queue() -> None:

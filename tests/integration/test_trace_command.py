@@ -245,6 +245,25 @@ def test_a_trace_of_several_orchestrations_is_shown_whole_by_its_id_and_by_part_
     assert "a sender's, or gone" in text
 
 
+def test_a_beginning_that_was_lost_with_its_process_is_told_from_the_row(
+    ask: Ask, say: Say, fresh_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was killed within a second of a commit exports nothing of it, and what comes after is no orphan."""
+    restore(fresh_database, *load(HISTORIES / "issue.json"))
+    root = "00-" + "5" * 32 + "-" + "8" * 16 + "-01"
+    running = configure(TracingOptions("worker", fresh_database))
+    tracing.record("decision", Keys("demo", "e", ISSUE.orchestration_id), parent=root, start_ns=1, end_ns=2)
+    running.shutdown()
+    with psycopg.connect(fresh_database) as connection:
+        connection.execute("UPDATE orchestrations SET traceparent = %s", [root])
+    monkeypatch.setenv("INTERLOCK_DATABASE_URL", fresh_database)
+    settings.load.cache_clear()
+    assert sorted(names(ask("runs", "trace", ISSUE.orchestration_id)[1])) == ["decision", "ingestion"]
+    text = say("runs", "trace", ISSUE.orchestration_id)[1]
+    assert "its process was lost with its span" in text
+    assert "a sender's, or gone" not in text
+
+
 def test_the_messages_that_carried_it_are_shown_when_they_are_asked_for(
     ask: Ask, say: Say, traced: str
 ) -> None:
@@ -258,7 +277,8 @@ def test_the_messages_that_carried_it_are_shown_when_they_are_asked_for(
         connection.execute(SPAN, [message, "", "", "run interlock.deliver", 10 * MS, 40 * MS, "[]"])
     try:
         _, told = ask("runs", "trace", "c" * 32, "--messages")
-        assert (names(told), names({"traces": told["messages"]})) == (["decision"], ["run interlock.deliver"])
+        carriers = names({"traces": told["messages"]})
+        assert (names(told), carriers) == (["ingestion", "decision"], ["run interlock.deliver"])
         assert ask("runs", "trace", "c" * 32)[1]["messages"] == []
         _, heading, line = say("runs", "trace", "c" * 32, "--messages")[1].split("\n\n")[1].partition("own\n")
         assert (heading, line.split()[:6]) == ("own\n", ["run", "interlock.deliver", "-10", "ms", "30", "ms"])

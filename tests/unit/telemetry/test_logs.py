@@ -113,3 +113,16 @@ def test_a_librarys_own_handlers_give_way() -> None:
     configure_logs(stream=stream, adopt=("test.uvicorn",))
     uvicorn.warning("started")
     assert [line["event"] for line in lines(stream)] == ["started"]
+
+
+def test_libraries_that_tell_every_call_are_heard_at_debug_alone() -> None:
+    """Addresses of calls, and a line for each message: what happened is told by the steps' own lines."""
+    loud = ("httpx2", "celery.app.trace", "celery.worker.strategy", "celery.beat")
+    for level, heard in (("INFO", 0), ("DEBUG", len(loud))):
+        stream = io.StringIO()
+        configure_logs(stream=stream, level=level)
+        for name in loud:
+            logging.getLogger(name).info("a call")
+            logging.getLogger(name).error("a fault")
+        assert [line["event"] for line in lines(stream)].count("a call") == heard
+        assert [line["event"] for line in lines(stream)].count("a fault") == len(loud)
