@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind
@@ -82,14 +83,14 @@ def failed(code: str) -> None:
 def publishing(queue: str) -> Iterator[None]:
     """Around every publish: its spans belong to the message that is worked on, never to an orchestration's trace.
 
-    Celery's instrumentation makes a span current before it publishes, and ends it after: when the broker is away, and
-    for a task that this process has not registered, it never does. Whatever it left is ended here, and is not current
-    any more. That a publish failed is told by the message's span.
+    Celery's instrumentation makes a span current before it publishes, and ends it after: when the broker is away, it
+    never does. Whatever it left is ended here, and is not current any more. That a publish failed is told by the
+    message's span, too.
     """
-    left: list[Span] = []
+    begun: dict[str, Publish] = {}
     carrier = _carrier()
     base = context.get_current() if carrier is not None else context.Context()
-    token = context.attach(context.set_value(_PUBLISHES, left, base))
+    token = context.attach(context.set_value(_PUBLISHES, begun, base))
     try:
         yield
     except Exception as error:
@@ -97,22 +98,39 @@ def publishing(queue: str) -> Iterator[None]:
             attributes = {naming.QUEUE: queue, naming.ERROR_TYPE: type(error).__name__}
             carrier.add_event(naming.EVENT_PUBLISH_FAILED, attributes)
             tracing.mark_failed(carrier, error)
-        for span in left:
-            if span.is_recording():
-                tracing.mark_failed(span, error)
+        for publish in begun.values():
+            tracing.mark_failed(publish.span, error)
         raise
     finally:
+        for publish in reversed(begun.values()):
+            publish.span.end()
+        # What made them current gives back what was current before it when it is dropped: here, or at any later time.
+        begun.clear()
         context.detach(token)
-        for span in reversed(left):
-            if span.is_recording():
-                span.end()
 
 
-def publish_begun(span: Span, within: context.Context | None) -> None:
-    """A span of a publish was started in this context, or in the current one."""
-    left = context.get_value(_PUBLISHES, within)
-    if isinstance(left, list):
-        left.append(span)
+@dataclass(slots=True)
+class Publish:
+    """A publish that is under way, and whatever ends it."""
+
+    span: Span
+    kept: object
+
+
+def publish_begun(message_id: str, publish: Publish) -> bool:
+    """Whether there is a guard around it, which then keeps it until it is over."""
+    begun = context.get_value(_PUBLISHES)
+    if isinstance(begun, dict):
+        begun[message_id] = publish
+        return True
+    return False
+
+
+def publish_over(message_id: str) -> Publish | None:
+    """What the guard kept of it."""
+    begun = context.get_value(_PUBLISHES)
+    found = begun.pop(message_id, None) if isinstance(begun, dict) else None
+    return found if isinstance(found, Publish) else None
 
 
 def _tell(carrier: Span, queue: str, size: int, parents: Sequence[str]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from celery import Celery
@@ -113,18 +111,17 @@ class Client:
             event = replace(event, traceparent=_current_traceparent())
         message = self._message(event, workflow)
         try:
-            with _leaving_the_hosts_span():
-                self._app.send_task(
-                    TASK,
-                    args=[message],
-                    queue=QUEUE,
-                    task_id=event_key(event.tenantid, event.source, event.id),
-                    argsrepr="(event)",
-                    kwargsrepr="{}",
-                    ignore_result=True,
-                    retry=self._retries > 0,
-                    retry_policy={"max_retries": self._retries, "interval_start": 0, "interval_max": 0.5},
-                )
+            self._app.send_task(
+                TASK,
+                args=[message],
+                queue=QUEUE,
+                task_id=event_key(event.tenantid, event.source, event.id),
+                argsrepr="(event)",
+                kwargsrepr="{}",
+                ignore_result=True,
+                retry=self._retries > 0,
+                retry_policy={"max_retries": self._retries, "interval_start": 0, "interval_max": 0.5},
+            )
         except (OSError, KombuError, CeleryError) as error:
             raise BrokerUnavailableError(
                 "broker_unavailable",
@@ -157,20 +154,6 @@ def _current_traceparent() -> str | None:
     if not found.is_valid:
         return None
     return f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags & 1:02x}"
-
-
-@contextmanager
-def _leaving_the_hosts_span() -> Iterator[None]:
-    """Celery's instrumentation in the host leaves spans current: of failed publishes, and of tasks unknown there."""
-    context = sys.modules.get("opentelemetry.context")
-    if context is None:
-        yield
-        return
-    token = context.attach(context.get_current())
-    try:
-        yield
-    finally:
-        context.detach(token)
 
 
 def _celery(broker_url: str, timeout_seconds: float, retries: int) -> Celery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from celery import current_app
 from opentelemetry import trace
 
 from app.adapters.celery import message_spans
-from app.adapters.celery.carrier import CeleryCarrier
+from app.adapters.celery.carrier import TASKS, CeleryCarrier
 from app.adapters.celery.reporting import Reporter
 from app.adapters.redis.connection import connect
 from app.bootstrap import celery_application
@@ -41,7 +43,7 @@ REPORT = Report(
 
 @dataclass
 class Publisher:
-    """A process that publishes, as the API does: no task is registered in it."""
+    """A process that publishes."""
 
     servers: EmbeddedServers
     carrier: CeleryCarrier
@@ -49,19 +51,33 @@ class Publisher:
     traced: Traced
 
 
-@pytest.fixture
-def publisher(home: Path) -> Iterator[Publisher]:
-    """This process, instrumented."""
+@pytest.fixture(params=["worker", "api"])
+def publisher(home: Path, request: pytest.FixtureRequest) -> Iterator[Publisher]:
+    """This process, instrumented: with the tasks registered as in a worker, or with none as in the API."""
+    before = current_app._get_current_object()
     with EmbeddedServers(home, postgresql=False, durable=False) as servers:
         application = celery_application(Settings(home=home, redis_url=servers.redis_url))
         # Nothing is read from it here, and a result asks it once more when it is collected, when Redis is gone.
         application.conf.result_backend = "disabled://"
+        if request.param == "worker":
+            application.set_current()
+            for name in TASKS.values():
+                application.task(_nothing, name=name)
         with traced() as made, closing(connect(servers.redis_url)) as client:
             message_spans.begin(made.messages)
             carrier = CeleryCarrier(application, client, runs_per_message=1)
             yield Publisher(servers, carrier, Reporter(application), made)
             message_spans.end()
         application.close()
+        before.set_current()
+    gc.collect()
+    assert not trace.get_current_span().get_span_context().is_valid, (
+        "something became current when it was dropped"
+    )
+
+
+def _nothing(*_arguments: object) -> None:
+    """What no worker is here to do."""
 
 
 def _parent() -> str:
@@ -73,7 +89,7 @@ def _parent() -> str:
 def test_a_publish_leaves_nothing_current_and_its_spans_are_in_the_messages_trace(
     publisher: Publisher,
 ) -> None:
-    """Also of tasks that this process has not registered, whose spans the instrumentation never ends."""
+    """No span is without the one above it."""
     with messages.batch("ingestion", 1, [_parent()]):
         batch = trace.get_current_span()
         for queue in RUNG:
@@ -110,15 +126,21 @@ def test_a_publish_that_fails_leaves_nothing_current_and_the_next_trace_is_its_o
 ) -> None:
     """With the broker stopped: the message's span tells of it, and no trace after it is polluted."""
     assert publisher.servers.redis is not None
+    # A process that has published before fails where it publishes, and not where it connects.
+    assert publisher.reporter.publish(REPORT)
     publisher.servers.redis.stop()
-    with messages.batch("ingestion", 1, [_parent()]):
-        assert not publisher.reporter.publish(REPORT)
     assert not publisher.reporter.publish(REPORT)
     assert not trace.get_current_span().get_span_context().is_valid
     with tracing.span("the next one", KEYS):
         pass
-    found = {str(span["name"]): span for span in publisher.traced.all_spans()}
+    with messages.batch("ingestion", 1, [_parent()]):
+        assert not publisher.reporter.publish(REPORT)
+    assert not trace.get_current_span().get_span_context().is_valid
+    found = publisher.traced.spans()
     assert found["the next one"]["parent_span_id"] == ""
-    events = found["batch ingestion"]["events"]
-    assert [event["attributes"]["interlock.queue"] for event in events] == ["dead_letter"]
     assert found["batch ingestion"]["status"] == "error"
+    (event,) = found["batch ingestion"]["events"]
+    assert event["attributes"]["interlock.queue"] == "dead_letter"
+    published = found["apply_async/interlock.dead_letter.record"]
+    assert published["parent_span_id"] == found["batch ingestion"]["span_id"]
+    assert "redis" not in repr(published)

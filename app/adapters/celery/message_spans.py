@@ -5,8 +5,9 @@ child, so that no chain of doorbells grows into one endless trace. What the inst
 
 - What one task leaves current on its thread, the next one would inherit: a task that is ended from outside, and two
   deliveries of one message on one process, whose spans it files under the same id. Each task begins with nothing here.
-- A publish that fails, or of a task that this process has not registered, leaves its span open and current: see
-  ``messages.publishing``, which is around each of ours; Celery's own publishes (a chain's next link) are within a task.
+- A publish that fails leaves its span open and current: see ``messages.publishing``, which is around each of ours;
+  Celery's own publishes (a chain's next link) are within a task. The span of a task that this process has not
+  registered is over before the publish has begun.
 - It writes exceptions' texts into spans. Here it is their kind.
 - An instrumented process that forks: a child begins anew, with exporters of its own.
 """
@@ -22,7 +23,8 @@ from opentelemetry import context, trace
 from opentelemetry.instrumentation.celery import CeleryInstrumentor, utils
 from opentelemetry.trace import TracerProvider
 
-from app.telemetry import naming, tracing
+from app.telemetry import messages, naming, tracing
+from app.telemetry.messages import Publish
 from app.telemetry.span_ids import (
     Linked,
     LinkKind,
@@ -47,11 +49,13 @@ def begin(provider: TracerProvider) -> None:
     # The order of connecting is the order of hearing.
     signals.task_prerun.connect(_before, weak=False)
     signals.task_postrun.connect(_before_its_end, weak=False)
+    signals.after_task_publish.connect(_publish_over, weak=False)
     instrumentor = CeleryInstrumentor()  # type: ignore[no-untyped-call]
     instrumentor.instrument(tracer_provider=provider, use_span_links=True)
     signals.task_failure.disconnect(instrumentor._trace_failure)
     signals.task_retry.disconnect(instrumentor._trace_retry)
     signals.task_prerun.connect(_after, weak=False)
+    signals.before_task_publish.connect(_publish_begun, weak=False)
     signals.task_failure.connect(_failed, weak=False)
 
 
@@ -60,6 +64,8 @@ def end() -> None:
     for receiver in (_before, _after):
         signals.task_prerun.disconnect(receiver)
     signals.task_postrun.disconnect(_before_its_end)
+    signals.before_task_publish.disconnect(_publish_begun)
+    signals.after_task_publish.disconnect(_publish_over)
     signals.task_failure.disconnect(_failed)
     instrumentor = CeleryInstrumentor()  # type: ignore[no-untyped-call]
     if instrumentor.is_instrumented_by_opentelemetry:
@@ -68,6 +74,8 @@ def end() -> None:
 
 def _before(task: Task[..., object], **_: object) -> None:
     """Nothing is current on this thread, whatever was there before, and the first delivery's ids are its message's."""
+    # First, as what is dropped gives back what was current before it.
+    _mine.kept = None
     context.attach(tracing.holding(Held(), context.Context()))
     request = task.request
     publisher = getattr(request, "traceparent", None)
@@ -99,6 +107,22 @@ def _before_its_end(task: Task[..., object], task_id: str, **_: object) -> None:
     kept, _mine.kept = getattr(_mine, "kept", None), None
     if kept is not None:
         utils.attach_context(task, task_id, *kept)
+
+
+def _publish_begun(headers: Mapping[str, object] | None = None, **told: object) -> None:
+    """What the instrumentation keeps on the task, for ever when the publish fails, is kept by the guard instead."""
+    task, message_id = utils.retrieve_task_from_sender(told), str((headers or {}).get("id", ""))
+    kept = utils.retrieve_context(task, message_id, is_publish=True)
+    if kept is not None and messages.publish_begun(message_id, Publish(kept[0], kept)):
+        utils.detach_context(task, message_id, is_publish=True)
+
+
+def _publish_over(headers: Mapping[str, object] | None = None, **told: object) -> None:
+    message_id = str((headers or {}).get("id", ""))
+    publish = messages.publish_over(message_id)
+    if publish is not None:
+        task = utils.retrieve_task_from_sender(told)
+        utils.attach_context(task, message_id, *publish.kept, is_publish=True)  # type: ignore[misc]
 
 
 def _failed(exception: BaseException, **_: object) -> None:

@@ -105,8 +105,6 @@ class MessagesProcessor(KeysProcessor):
     def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:
         """See ``SpanProcessor``."""
         self._wait(span, parent_context)
-        if span.kind is SpanKind.PRODUCER:
-            messages.publish_begun(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
         """See ``SpanProcessor``."""

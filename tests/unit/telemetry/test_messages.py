@@ -9,6 +9,7 @@ from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind
 
 from app.telemetry import messages, tracing
+from app.telemetry.messages import Publish
 from app.telemetry.tracing import Keys
 from tests import traced as tracings
 from tests.traced import Traced
@@ -32,11 +33,15 @@ def row() -> str:
 
 
 def publish(error: Exception | None = None) -> None:
-    """As Celery's instrumentation sees it: a span that it makes current, and never ends when the publish fails."""
+    """As Celery's instrumentation does it: its span is current until it is over, and one that fails never is."""
     span = tracing.messages_tracer().start_span("apply_async/x", kind=SpanKind.PRODUCER)
-    context.attach(trace.set_span_in_context(span))
+    activation = trace.use_span(span, end_on_exit=True)
+    activation.__enter__()
+    assert messages.publish_begun("1", Publish(span, activation))
     if error is not None:
         raise error
+    assert messages.publish_over("1") is not None
+    activation.__exit__(None, None, None)
 
 
 def test_a_batch_is_a_trace_of_its_own_that_is_linked(traced: Traced) -> None:
