@@ -156,7 +156,9 @@ def test_each_of_them_is_one_trace_without_orphans(redacted: tuple[Running, Scan
     """Whatever was killed and done again: one trace, one root, each parent there, the keys on every span."""
     one, _ = redacted
     with one.database() as connection:
-        keys = [key for (key,) in connection.execute("SELECT orchestration_id FROM orchestrations").fetchall()]
+        keys = [
+            key for (key,) in connection.execute("SELECT orchestration_id FROM orchestrations").fetchall()
+        ]
     told = one.commands([("runs", "trace", key, "--json") for key in keys])
     for key, said in zip(keys, told, strict=True):
         spans = [span for trace in json.loads(said)["traces"] for span in trace["spans"]]
