@@ -26,7 +26,7 @@ _LISTS: Sequence[Sequence[str]] = (
     ("reviews", "list", "--json"),
     ("dead-letters", "list", "--limit", "1000"),
     ("dead-letters", "list", "--limit", "1000", "--json"),
-    ("replays", "list", "--json"),
+    ("audit", "replays", "--json"),
     ("audit", "verify", "--json"),
     ("providers", "history", "--json"),
     ("budgets", "list", "--json"),
@@ -129,7 +129,7 @@ def told_by_commands(one: Running) -> Iterator[tuple[str, bytes]]:
         *[(*command, key) for (key,) in some[::step] for command in _OF_ONE],
         *[(*command, key, "--json") for (key,) in some[::step] for command in _OF_ONE],
         *[("dead-letters", "show", key) for (key,) in letters],
-        *[("replays", "show", key) for (key,) in replays],
+        *[("audit", "replays", key) for (key,) in replays],
     ]
     for command, said in zip(commands, one.commands(commands), strict=True):
         yield f"command {' '.join(command[:2])}", said.encode()
