@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +89,20 @@ def test_a_child_measures_though_a_thread_of_its_parent_was_measuring_when_it_wa
         over.set()
         thread.join()
     assert counted(node)["accepted"] == 40.0
+
+
+def test_a_child_works_though_its_files_cannot_be_made(node: NodeMetrics, tmp_path: Path) -> None:
+    """Somebody emptied the run folder: that costs figures, never work."""
+    shutil.rmtree(tmp_path / "metrics")
+    metrics.event("accepted")
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(OSError):
+            metrics.event("accepted")
+            metrics.step_ended("dispatch", "done", 0.2)
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_many_ended_children_are_folded_into_few_files_and_into_the_same_sums(

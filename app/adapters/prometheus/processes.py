@@ -111,9 +111,18 @@ def _install() -> None:
 
 
 def _install_in_a_child() -> None:
-    """With instruments of its own: another thread of the parent may have held a lock of the inherited ones."""
-    if _Measuring.node is not None:
+    """With instruments of its own: another thread of the parent may have held a lock of the inherited ones.
+
+    Where its files cannot be made (the folder was removed, the disk is full), it measures nothing, and works.
+    """
+    if _Measuring.node is None:
+        return
+    metrics.uninstall()
+    try:
         _install()
+    except OSError as error:
+        _Measuring.node = None
+        _log.warning("this process measures nothing: %s", error)
 
 
 os.register_at_fork(after_in_child=_install_in_a_child)
