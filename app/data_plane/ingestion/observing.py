@@ -28,9 +28,11 @@ def begin(envelope: Envelope, route: Route) -> OpenSpan:
         naming.RELEASE: route.release,
         naming.CHANNEL: route.channel,
     }
-    if envelope.traceparent is None:
+    # A later version than ours is valid in an envelope, and cannot be continued.
+    parent = tracing.accepted_traceparent(envelope.traceparent)
+    if parent is None:
         return tracing.begin_trace(naming.SPAN_INGESTION, keys, attributes=attributes)
-    return tracing.begin(naming.SPAN_INGESTION, keys, parent=envelope.traceparent, attributes=attributes)
+    return tracing.begin(naming.SPAN_INGESTION, keys, parent=parent, attributes=attributes)
 
 
 @contextmanager

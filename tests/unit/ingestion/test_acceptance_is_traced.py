@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from app.data_plane.ingestion.accept import Submission
 from app.telemetry import tracing
+from app.telemetry.tracing import Keys
 from tests.unit.ingestion.fakes import Ingestion, issue
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -82,3 +83,16 @@ def test_each_orchestration_has_a_log_line_with_its_keys(caplog: pytest.LogCaptu
     }
     assert [line["code"] for line in lines if line["event"] == "event refused"] == ["event_conflict"]
     assert "hunter2" not in repr(lines)
+
+
+def test_a_trace_parent_of_a_later_version_begins_a_trace_and_joins_none(
+    spans: InMemorySpanExporter,
+) -> None:
+    """It may stand in an envelope; what cannot be continued must not end in the trace of whatever carries the event."""
+    given = Ingestion()
+    with tracing.span("message", Keys()):
+        given.service.accept_one(
+            Submission(replace(issue(), traceparent=TRACEPARENT.replace("00-", "01-", 1)))
+        )
+    (message,) = [span for span in spans.get_finished_spans() if span.name == "message"]
+    assert f"{message.context.trace_id:032x}" not in _traces(given, spans).values()
