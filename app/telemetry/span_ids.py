@@ -111,8 +111,8 @@ def accepted_traceparent(header: str | None) -> str | None:
 
 
 def is_unsampled(traceparent: str) -> bool:
-    """Whether nothing below it is recorded."""
-    return traceparent.endswith("-00")
+    """Whether nothing below it is recorded: the last bit of its flags; others may be set (Trace Context, level 2)."""
+    return traceparent[-1] in "02468ace"
 
 
 def is_sampled(traceparent: str | None) -> bool:

@@ -137,6 +137,12 @@ def test_only_a_valid_traceparent_is_accepted_from_outside(header: str | None, k
     assert (tracing.accepted_traceparent(header) is not None) == kept
 
 
+@pytest.mark.parametrize(("flags", "recorded"), [("00", False), ("02", False), ("01", True), ("03", True)])
+def test_whether_a_trace_is_recorded_is_one_bit_of_its_flags(flags: str, recorded: bool) -> None:
+    """Trace Context, level 2: another bit says that the id is drawn at random."""
+    assert tracing.is_sampled("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-" + flags) == recorded
+
+
 def test_a_missing_otlp_package_is_a_warning_that_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
     configure(TracingOptions("api", otlp_endpoint="http://127.0.0.1:4318")).shutdown()
     assert "opentelemetry-exporter-otlp-proto-http is not installed" in caplog.text
