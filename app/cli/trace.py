@@ -87,6 +87,7 @@ def gather(reading: TraceReading, name: str, kept: Kept, *, messages: bool) -> T
     meant = find(reading, name)
     trace_ids = meant.trace_ids or _traces_of(reading, meant.orchestrations)
     spans = reading.spans.spans(trace_ids)
+    cut = len(spans) == MOST_SPANS
     if meant.orchestrations:
         spans = _with_those_above(spans, frozenset(meant.orchestrations))
     named = meant.orchestrations or tuple({one.orchestration_id for one in spans if one.orchestration_id})
@@ -97,9 +98,7 @@ def gather(reading: TraceReading, name: str, kept: Kept, *, messages: bool) -> T
     if not spans:
         raise _not_traced(name, missing)
     carried = reading.spans.spans(carriers(spans)) if messages else ()
-    return Traced(
-        runs, _by_trace(spans), _by_trace(carried), missing, meant.pointed_at, len(spans) == MOST_SPANS
-    )
+    return Traced(runs, _by_trace(spans), _by_trace(carried), missing, meant.pointed_at, cut)
 
 
 def find(reading: TraceReading, name: str) -> Meant:
