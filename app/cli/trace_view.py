@@ -117,7 +117,8 @@ def duration(nanoseconds: int) -> str:
     if nanoseconds < 0:
         return "-" + duration(-nanoseconds)
     for unit, size in (("µs", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)):
-        if nanoseconds < size * 1_000 and (unit != "s" or nanoseconds < 60 * size):
+        # From 999.5 on, three digits are written 1e+03.
+        if nanoseconds < (59.95 if unit == "s" else 999.5) * size:
             return f"{nanoseconds / size:.3g} {unit}" if nanoseconds else "0"
     return " ".join(_parts(nanoseconds // 1_000_000_000))
 
