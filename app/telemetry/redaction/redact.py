@@ -111,8 +111,13 @@ def _named(name: str) -> _Name:
 
 
 def install_patterns(patterns: Mapping[str, Sequence[TenantPattern]]) -> list[str]:
-    """Make these the tenants' patterns of this process; returns ``tenant/name`` of what cannot be used."""
+    """Make these the tenants' patterns of this process; returns ``tenant/name`` of what cannot be used.
+
+    Nothing, when it has these already: it was told then.
+    """
     refused = tenant_patterns.install(patterns)
+    if refused is None:
+        return []
     _known.cache_clear()
     return refused
 

@@ -45,11 +45,16 @@ class _Ready(NamedTuple):
     pattern: LinearPattern
 
 
+class _Made(NamedTuple):
+    patterns: tuple[_Ready, ...]
+    screen: Screen
+
+
 class _Installed:
     """This process's patterns; replaced as one, so that a thread sees the old ones or the new ones."""
 
-    patterns: tuple[_Ready, ...] = ()
-    screen: Screen | None = None
+    given: Mapping[str, Sequence[TenantPattern]] | None = None
+    made: _Made | None = None
 
 
 class _TooMuchError(Exception):
@@ -69,8 +74,15 @@ def pattern_fault(pattern: str) -> str | None:
     return "it is found in an empty text" if made.longest_from("", 0, 1)[0] >= 0 else None
 
 
-def install(patterns: Mapping[str, Sequence[TenantPattern]]) -> list[str]:
-    """Make these the patterns of this process, by tenant; returns ``tenant/name`` of what cannot be used."""
+def install(patterns: Mapping[str, Sequence[TenantPattern]]) -> list[str] | None:
+    """Make these the patterns of this process, by tenant; returns ``tenant/name`` of what cannot be used.
+
+    None, and nothing was done, when they are the ones that it has: whoever reads them every few seconds would have
+    hundreds of automata made anew each time.
+    """
+    given = {name: tuple(listed) for name, listed in patterns.items()}
+    if given == _Installed.given:
+        return None
     refused: list[str] = []
     ready: list[_Ready] = []
     for tenant, pattern in ((name, pattern) for name in sorted(patterns) for pattern in patterns[name]):
@@ -83,23 +95,24 @@ def install(patterns: Mapping[str, Sequence[TenantPattern]]) -> list[str]:
             continue
         ready.append(_Ready(pattern.keyword.lower(), LinearPattern(pattern.pattern)))
     words = sorted({f"(?i:{_literal(one.keyword)})" for one in ready})
-    _Installed.screen = Screen((), words) if words else None
-    _Installed.patterns = tuple(ready)
+    _Installed.given = given
+    _Installed.made = _Made(tuple(ready), Screen((), words)) if words else None
     return refused
 
 
 def suspect(text: str) -> bool:
     """Whether a tenant's word is in the text."""
-    screen = _Installed.screen
-    return screen is not None and screen.suspects(text)
+    made = _Installed.made
+    return made is not None and made.screen.suspects(text)
 
 
 def applied(text: str) -> str:
     """``text`` without what tenants call secrets."""
-    if not suspect(text):
+    made = _Installed.made
+    if made is None or not made.screen.suspects(text):
         return text
     try:
-        spans = sorted(_spans(text, in_small_letters(text)))
+        spans = sorted(_spans(made.patterns, text, in_small_letters(text)))
     except _TooMuchError:
         return REDACTED
     pieces: list[str] = []
@@ -111,9 +124,9 @@ def applied(text: str) -> str:
     return "".join((*pieces, text[at:])) if pieces else text
 
 
-def _spans(text: str, small: str) -> Iterator[tuple[int, int]]:
+def _spans(patterns: Sequence[_Ready], text: str, small: str) -> Iterator[tuple[int, int]]:
     steps = MOST_STEPS
-    for keyword, pattern in _Installed.patterns:
+    for keyword, pattern in patterns:
         at = small.find(keyword)
         done = 0
         while at >= 0:

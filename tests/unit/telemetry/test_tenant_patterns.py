@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.kernel.linear_pattern import LinearPattern
 from app.telemetry.redaction import (
     REDACTED,
     TenantPattern,
@@ -13,6 +14,7 @@ from app.telemetry.redaction import (
     redact,
     redact_known,
     redact_value,
+    tenant_patterns,
 )
 from app.telemetry.redaction.tenant_patterns import pattern_fault
 
@@ -68,6 +70,21 @@ def test_what_cannot_be_used_is_told_and_the_others_stand() -> None:
         BADGE,
     ]
     assert install_patterns({"acme": odd}) == ["acme/short", "acme/back", "acme/empty"]
+    assert redact("badge-123456") == REDACTED
+
+
+def test_patterns_that_are_there_already_are_neither_made_anew_nor_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are read every few seconds, in every process."""
+    odd = TenantPattern("short", "ab", "ab[0-9]")
+    assert install_patterns({"acme": [BADGE, odd]}) == ["acme/short"]
+
+    def made(_pattern: str) -> LinearPattern:
+        raise AssertionError("an automaton was made for a pattern that has one")
+
+    monkeypatch.setattr(tenant_patterns, "LinearPattern", made)
+    assert install_patterns({"acme": [BADGE, odd]}) == []
     assert redact("badge-123456") == REDACTED
 
 
