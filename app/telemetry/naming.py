@@ -59,8 +59,6 @@ HTTP_STATUS: Final = "http.response.status_code"
 
 EVENT_PROVIDER_HOP: Final = "interlock.provider.hop"
 EVENT_PUBLISH_FAILED: Final = "interlock.publish.failed"
-PROVIDER: Final = "provider"
-MODEL: Final = "model"
 TO: Final = "to"
 LEFT: Final = "left"
 REASON: Final = "reason"

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from app.telemetry import naming
 from app.telemetry.stored_spans import StoredLink, StoredSpan
 
-_EFFECT = "interlock.policy.effect"
 _WORDS: tuple[tuple[str, str], ...] = (
     (naming.WORKFLOW, "{}"),
     (naming.GEN_AI_PROVIDER, "{}"),
@@ -22,7 +21,7 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (naming.TARGET, "at {}"),
     (naming.ATTEMPT, "attempt {}"),
     (naming.HTTP_STATUS, "HTTP {}"),
-    (_EFFECT, "{}"),
+    (naming.EFFECT, "{}"),
     (naming.OUTCOME, "{}"),
     (naming.BATCH_SIZE, "{} steps"),
 )
@@ -181,4 +180,4 @@ def _happened(span: StoredSpan) -> Iterable[str]:
 
 
 def _kind(link: StoredLink) -> str:
-    return str(link.attributes.get("interlock.link", ""))
+    return str(link.attributes.get(naming.LINK, ""))

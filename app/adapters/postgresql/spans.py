@@ -51,7 +51,7 @@ _TRACES_OF = (
 
 def see_spans_of(connection: Connection, tenants: Iterable[str]) -> None:
     """From now on, the transaction sees (and may write) the spans of these tenants and of infrastructure."""
-    named = ",".join(("", *sorted(set(tenants)))) or ","
+    named = ",".join((INFRASTRUCTURE, *sorted(set(tenants)))) or ","
     connection.execute("SELECT set_config('interlock.tenants', %s, true)", [named])
 
 
