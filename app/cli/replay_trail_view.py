@@ -13,7 +13,7 @@ from app.cli.replay_view import counted, row_as_json, shown_state
 from app.data_plane.replay.register import ReplayRow
 from app.data_plane.replay.trail import Sent
 from app.kernel.clock import to_text
-from app.telemetry.redaction import redact
+from app.telemetry.redaction import redact, redact_value
 from interlock.canonical import JsonObject
 
 LONGEST_REASON = 90
@@ -72,7 +72,7 @@ def one_as_json(entry: Entry, together: Together) -> dict[str, object]:
         "planned": together.totals,
         "states": dict(Counter(row.state for row in together.rows)),
     }
-    return {**as_json(entry), "plan": entry.plan, "together": went}
+    return {**as_json(entry), "plan": redact_value(entry.plan), "together": went}
 
 
 def print_all(console: Console, found: Sequence[Entry], following: str | None) -> None:

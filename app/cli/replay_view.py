@@ -14,7 +14,7 @@ from app.data_plane.replay.register import ReplayRow
 from app.data_plane.replay.request import Requested, Subject
 from app.kernel.clock import to_text
 from app.kernel.errors import InterlockError
-from app.telemetry.redaction import redact
+from app.telemetry.redaction import redact, redact_value
 
 MOST_LINES = 50
 """Orchestrations that are told one by one before only their number is."""
@@ -36,8 +36,8 @@ def error_as_json(subject: Subject, error: InterlockError) -> dict[str, str]:
     return {
         "orchestration_id": subject.orchestration_id,
         "code": error.code,
-        "what": error.what,
-        "remedy": error.remedy,
+        "what": redact(error.what),
+        "remedy": redact(error.remedy),
     }
 
 
@@ -53,7 +53,7 @@ def plans_as_json(pairs: Sequence[tuple[Subject, ReplayPlan | InterlockError]]) 
     return {
         "dry_run": True,
         "totals": totals(plans),
-        "plans": [asdict(plan) for plan in plans],
+        "plans": [redact_value(asdict(plan)) for plan in plans],
         "errors": [error_as_json(of, plan) for of, plan in pairs if isinstance(plan, InterlockError)],
     }
 
