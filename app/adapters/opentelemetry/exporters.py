@@ -100,7 +100,7 @@ def configure(options: TracingOptions) -> Tracing:
 
 
 def _otlp_exporters() -> list[SpanExporter]:
-    """The collector's exporter, which reads the OTEL_ variables itself; none without its package."""
+    """The collector's exporter, which reads the OTEL_ variables itself; none without its package or with wrong ones."""
     try:
         module = importlib.import_module(_OTLP)
     except ImportError:
@@ -109,5 +109,10 @@ def _otlp_exporters() -> list[SpanExporter]:
             "opentelemetry-exporter-otlp-proto-http is not installed. Install it, or unset the variable."
         )
         return []
-    exporter: SpanExporter = module.OTLPSpanExporter()
+    try:
+        exporter: SpanExporter = module.OTLPSpanExporter()
+    except ValueError as error:
+        # Such as a timeout of "10s": a process works without its collector.
+        _LOG.warning("Spans go to the span store only: an OTEL_EXPORTER_OTLP_ variable is wrong (%s).", error)
+        return []
     return [RedactedExporter(exporter)]

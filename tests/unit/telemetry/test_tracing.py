@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 from opentelemetry import baggage, context, propagate, trace
 
+from app.adapters.opentelemetry import exporters
 from app.adapters.opentelemetry.exporters import TracingOptions, configure
 from app.kernel.errors import PermanentError
 from app.telemetry import tracing
@@ -141,6 +144,17 @@ def test_only_a_valid_traceparent_is_accepted_from_outside(header: str | None, k
 def test_whether_a_trace_is_recorded_is_one_bit_of_its_flags(flags: str, recorded: bool) -> None:
     """Trace Context, level 2: another bit says that the id is drawn at random."""
     assert tracing.is_sampled("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-" + flags) == recorded
+
+
+def test_a_wrong_otlp_variable_is_a_warning_and_stops_no_process(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exporter reads its timeout as a number when it is made."""
+    package = ModuleType("trace_exporter")
+    package.OTLPSpanExporter = lambda: float("10s")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, exporters._OTLP, package)
+    configure(TracingOptions("api", otlp_endpoint="http://127.0.0.1:4318")).shutdown()
+    assert "variable is wrong" in caplog.text
 
 
 def test_a_missing_otlp_package_is_a_warning_that_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
