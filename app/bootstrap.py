@@ -154,7 +154,7 @@ class Telemetry:
         return tracing
 
     def start_metrics(self, service: str) -> NodeMetrics | None:
-        """Measure into the run folder, in this process and whatever it forks."""
+        """Measure into the run folder, in this process and whatever it forks; not where that cannot be written."""
         chosen = self._settings
         if not chosen.telemetry:
             return None
@@ -162,7 +162,11 @@ class Telemetry:
         from app.adapters.prometheus.processes import NodeMetrics
         from app.adapters.prometheus.serving import Address
 
-        return NodeMetrics(chosen.home, service, Address(chosen.metrics_host, chosen.worker_metrics_port))
+        try:
+            return NodeMetrics(chosen.home, service, Address(chosen.metrics_host, chosen.worker_metrics_port))
+        except OSError as error:
+            get_logger(__name__).warning("nothing is measured", error=str(error))
+            return None
 
 
 def worker_application() -> Celery:

@@ -19,9 +19,10 @@ import pytest
 from app.adapters.prometheus import processes
 from app.adapters.prometheus.processes import NodeMetrics
 from app.adapters.prometheus.serving import Address, remove_stale
+from app.bootstrap import Telemetry
 from app.telemetry import metric_names as names
 from app.telemetry import metrics
-from config.settings import CHECKOUT
+from config.settings import CHECKOUT, Settings
 from tests import metrics_truth
 from tests.eventually import assert_eventually
 
@@ -119,6 +120,12 @@ def test_many_ended_children_are_folded_into_few_files_and_into_the_same_sums(
     assert len(list(folder.glob("*.db"))) <= 4
     in_a_child(1)
     assert counted(node) == {"accepted": 25.0}
+
+
+def test_a_run_folder_that_cannot_be_written_costs_the_reading_and_not_the_process(tmp_path: Path) -> None:
+    file = tmp_path / "home"
+    file.write_text("")
+    assert Telemetry(Settings(home=file)).start_metrics("api") is None
 
 
 def test_it_is_read_where_its_targets_file_says(node: NodeMetrics, tmp_path: Path) -> None:
