@@ -52,6 +52,11 @@ DEPLOYS ?= 20
 rolling-deploys: $(READY)
 	ROLLING_DEPLOYS=$(DEPLOYS) $(BIN)/python -m pytest tests/acceptance/test_rolling_deploy.py -s $(ARGS)
 
+# Secrets of 24 kinds at thirty places while everything fails, and every sink scanned; then the control without redaction
+CANARIES ?= 264
+canaries: $(READY)
+	CANARY_EVENTS=$(CANARIES) $(BIN)/python -m pytest tests/canaries -s $(ARGS)
+
 # Approvals against each other, expiry, changes and kill -9, so many rounds of each (five minutes for 6 on two cores)
 ROUNDS ?= 6
 races: $(READY)

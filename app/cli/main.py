@@ -37,7 +37,6 @@ COMMANDS = {
     "reviews": "app.cli.reviews:reviews",
     "dead-letters": "app.cli.dead_letter_replay:dead_letters",
     "replay": "app.cli.replay:replay",
-    "replays": "app.cli.replay:replays",
     "releases": "app.cli.releases:releases",
     "providers": "app.cli.providers:providers",
     "budgets": "app.cli.budgets:budgets",

@@ -96,7 +96,9 @@ class ReplayAtHand:
         whole = name if name.startswith(REPLAY_PREFIX) else f"{REPLAY_PREFIX}{name}"
         found = self.replays.beginning(self.reading.tenants(), whole)
         if len(whole) < len(REPLAY_PREFIX) + SHORTEST_BEGINNING or not found:
-            raise UnknownReplayError(f"There is no replay {name!r}.", "Look at `python -m app replays list`.")
+            raise UnknownReplayError(
+                f"There is no replay {name!r}.", "Look at `python -m app audit replays`."
+            )
         if len(found) > 1:
             ids = ", ".join(row.replay_id for row in found)
             raise UnknownReplayError(f"More than one id begins with {name!r}.", f"Such as {ids}.")

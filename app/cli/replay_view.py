@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json as json_text
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
 
 from app.cli.replay_waiting import CameOut
 from app.data_plane.replay.plan import Effect, ReplayPlan, totals
@@ -159,7 +156,7 @@ def print_requested(console: Console, requested: Sequence[Requested]) -> None:
     if len(requested) > MOST_LINES:
         console.print(f"... and {len(requested) - MOST_LINES} more")
     if requested:
-        console.print("What comes out: python -m app replays list", soft_wrap=True)
+        console.print("What comes out: python -m app audit replays", soft_wrap=True)
 
 
 def print_outcome(console: Console, one: CameOut) -> None:
@@ -184,72 +181,6 @@ def print_refused(console: Console, refused: Sequence[tuple[Subject, InterlockEr
         )
     if len(refused) > MOST_LINES:
         console.print(f"... and {len(refused) - MOST_LINES} more refused; --json tells all")
-
-
-def print_rows(console: Console, rows: Sequence[ReplayRow], limit: int) -> None:
-    """A page of the register."""
-    if not rows:
-        console.print("There is no such replay. What could be replayed: python -m app dead-letters list")
-        return
-    table = Table(
-        Column("replay", no_wrap=True),
-        Column("of", no_wrap=True),
-        Column("mode, by", overflow="fold"),
-        Column("outcome", overflow="fold"),
-        Column("asked for", no_wrap=True),
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        pad_edge=False,
-    )
-    for row in rows:
-        asked_for = to_text(row.requested_at)
-        table.add_row(
-            row.replay_id[:16],
-            row.orchestration_id[:16],
-            f"{row.mode}\n  {escape(redact(row.actor))}",
-            shown_state(row.state) + ("" if row.state in {"done", "requested"} else f"\n  {_code(row)}"),
-            f"{asked_for[5:10]} {asked_for[11:16]}",
-        )
-    console.print(table)
-    console.print("Why, and what was planned: python -m app replays show ID")
-    if len(rows) == limit:
-        console.print(f"More: --before {rows[-1].replay_id}", soft_wrap=True)
-
-
-def _code(row: ReplayRow) -> str:
-    return escape(row.outcome.partition(":")[0])
-
-
-def print_row(console: Console, row: ReplayRow, reason: str | None, planned: str | None) -> None:
-    """One replay: who, why, what was planned, what came out."""
-
-    def line(name: str, value: str) -> None:
-        console.print(f"  {name:<12} {escape(redact(value))}", soft_wrap=True)
-
-    console.print(f"[bold]{row.replay_id}[/] {shown_state(row.state)}", soft_wrap=True)
-    line("mode", f"{row.mode} of {row.orchestration_id} under release {row.release[:12]}")
-    if row.dead_letter_id:
-        line("dead letter", row.dead_letter_id)
-    line("who", row.actor)
-    line("why", reason if reason is not None else "(the reason was removed)")
-    line("asked for", to_text(row.requested_at))
-    line("ended", to_text(row.finished_at) if row.finished_at is not None else "not yet")
-    line("outcome", row.outcome or "-")
-    if row.new_orchestration_id:
-        line("started", row.new_orchestration_id)
-    console.print("  planned")
-    if planned is None:
-        console.print("    (the plan was removed)")
-        return
-    plan = json_text.loads(planned)
-    for effect in plan["effects"]:
-        words = _WORDS[effect["standing"]]
-        console.print(
-            f"    {escape(effect['name'])} at {effect['target']}: {words}; {escape(effect['why'])}",
-            soft_wrap=True,
-        )
-    for words in plan["goes_on"]:
-        console.print(f"    {escape(words)}", soft_wrap=True)
 
 
 def shown_state(state: str) -> str:

@@ -100,5 +100,5 @@ def _not_taken(due: Sequence[str], seconds: float) -> NotTakenError:
     return NotTakenError(
         f"For {seconds:.0f} s no worker has taken {len(due)} replays that are due, such as {due[0]}.",
         "They stay requested. Start a worker of the queue `replay` (`python -m app up` has one), and look at what"
-        " came out with `python -m app replays list`.",
+        " came out with `python -m app audit replays`.",
     )

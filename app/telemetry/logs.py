@@ -35,7 +35,7 @@ if not structlog.is_configured():
 _STRUCTURE = frozenset({"timestamp", "level", "logger"})
 _TALKATIVE = (
     *("httpx2", "httpcore2", "openai", "anthropic"),
-    *("celery.worker.strategy", "celery.app.trace", "celery.beat"),
+    *("celery.worker.strategy", "celery.app.trace"),
 )
 """Tell each call and each message of theirs, with addresses or values; ours tell the steps. Only DEBUG lets them."""
 

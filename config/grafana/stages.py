@@ -357,7 +357,7 @@ def replay() -> Dashboard:
             notes(
                 "- `python -m app dead-letters list` and `python -m app dead-letters plan ID`: what a replay would do",
                 "- `python -m app dead-letters replay ID --actor YOU --reason WHY`: do it again, safely",
-                "- `python -m app replays list`: who did what again, why, and what came out",
+                "- `python -m app audit replays`: who did what again, why, and what came out",
             ),
         ),
     )

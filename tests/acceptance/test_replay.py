@@ -85,7 +85,7 @@ def test_what_gave_up_is_replayed_once_and_who_did_it_why_and_what_came_out_is_k
         "forbidden": "denied",
     }
     of = ("--of", dead.orchestration_id)
-    assert _list(run("replays", "list", *of)[1]["replays"]) == [], "a plan leaves nothing"
+    assert _list(run("audit", "replays", *of)[1]["replays"]) == [], "a plan leaves nothing"
 
     code, told = run("dead-letters", "replay", letter, *BECAUSE)
 
@@ -98,8 +98,8 @@ def test_what_gave_up_is_replayed_once_and_who_did_it_why_and_what_came_out_is_k
         ("replayed",)
     ]
 
-    (listed,) = _list(run("replays", "list", *of, "--actor", "alice", "--state", "done")[1]["replays"])
-    shown = run("replays", "show", str(listed["replay_id"])[:14])[1]
+    (listed,) = _list(run("audit", "replays", *of, "--actor", "alice", "--state", "done")[1]["replays"])
+    shown = run("audit", "replays", str(listed["replay_id"])[:14])[1]
     assert (shown["actor"], shown["reason"]) == ("alice", "the pager was repaired")
     assert (shown["dead_letter_id"], shown["plan"]) == (letter, plan)
     assert str(shown["outcome"]) == "resumed: 1 of 2 actions are sent again, 1 were confirmed before"
@@ -179,8 +179,8 @@ def test_each_refusal_says_why_and_has_no_effect_at_any_sink(
         (("replay", "orc_1", "--mode", "resume", *bob), "unknown_orchestration", "short"),
         (("dead-letters", "replay", "dlr_ffffffffffff", *bob), "unknown_dead_letter", "list"),
         (("dead-letters", "replay", *bob), "invalid_argument", "--all"),
-        (("replays", "show", "rpl_ffffffffffff"), "unknown_replay", "replays list"),
-        (("replays", "list", "--state", "over"), "invalid_argument", "requested"),
+        (("audit", "replays", "rpl_ffffffffffff"), "unknown_replay", "audit replays"),
+        (("audit", "replays", "--since", "yesterday"), "invalid_argument", "24h"),
     ):
         code, told = run(*(str(argument) for argument in arguments))
         error = told["error"]

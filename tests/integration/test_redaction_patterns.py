@@ -40,12 +40,13 @@ def documents(fresh_database: str) -> Iterator[TenantDocuments]:
     database.close()
 
 
-def test_every_role_may_read_them(fresh_database: str, documents: TenantDocuments) -> None:
+def test_every_role_that_meets_content_may_read_them(fresh_database: str, documents: TenantDocuments) -> None:
+    """The exporter of metrics reads counts and names alone; it goes on without them."""
     for role in get_args(Role):
         install_patterns({})
         database = Database(fresh_database, role)
-        assert learn_patterns(TenantDocuments(database)), role
-        assert redact("badge-123456") == REDACTED
+        assert learn_patterns(TenantDocuments(database)) == (role != "interlock_metrics"), role
+        assert (redact("badge-123456") == REDACTED) == (role != "interlock_metrics"), role
         database.close()
 
 

@@ -168,7 +168,7 @@ class TestResume:
     def test_the_reason_is_in_no_line_and_in_no_repr(
         self, place: Workshop, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Whoever gives one may quote a secret; the payload store keeps it, and only `replays show` reads it."""
+        """Whoever gives one may quote a secret; the payload store keeps it, and only `audit replays` reads it."""
         caplog.set_level(logging.DEBUG)
         person = Person("alice", "the password was hunter2")
         subjects = [place.lives(str(number), one_failed) for number in range(2)]

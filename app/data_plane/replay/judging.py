@@ -88,7 +88,7 @@ def in_progress(row: ReplayRow) -> ReplayInProgressError:
     """Somebody else is at it: by name, and since when."""
     return ReplayInProgressError(
         f"{row.actor} is replaying {row.orchestration_id} ({row.mode}) since {to_text(row.requested_at)}.",
-        f"Wait for what comes out: `python -m app replays show {row.replay_id}`.",
+        f"Wait for what comes out: `python -m app audit replays {row.replay_id}`.",
     )
 
 
@@ -97,7 +97,7 @@ def already_replayed(row: ReplayRow, more: str) -> AlreadyReplayedError:
     at = to_text(row.finished_at or row.requested_at)
     return AlreadyReplayedError(
         f"{row.actor} has replayed {row.orchestration_id} ({row.mode}) at {at}: {row.outcome}.",
-        f"{more} Look at `python -m app replays show {row.replay_id}`.",
+        f"{more} Look at `python -m app audit replays {row.replay_id}`.",
     )
 
 

@@ -117,7 +117,7 @@ def test_a_librarys_own_handlers_give_way() -> None:
 
 def test_libraries_that_tell_every_call_are_heard_at_debug_alone() -> None:
     """Addresses of calls, and a line for each message: what happened is told by the steps' own lines."""
-    loud = ("httpx2", "celery.app.trace", "celery.worker.strategy", "celery.beat")
+    loud = ("httpx2", "celery.app.trace", "celery.worker.strategy")
     for level, heard in (("INFO", 0), ("DEBUG", len(loud))):
         stream = io.StringIO()
         configure_logs(stream=stream, level=level)
