@@ -98,15 +98,23 @@ def publishing(queue: str) -> Iterator[None]:
             attributes = {naming.QUEUE: queue, naming.ERROR_TYPE: type(error).__name__}
             carrier.add_event(naming.EVENT_PUBLISH_FAILED, attributes)
             tracing.mark_failed(carrier, error)
-        for publish in begun.values():
-            tracing.mark_failed(publish.span, error)
+        _end(begun, error)
         raise
     finally:
-        for publish in reversed(begun.values()):
-            publish.span.end()
-        # What made them current gives back what was current before it when it is dropped: here, or at any later time.
-        begun.clear()
+        _end(begun)
         context.detach(token)
+
+
+def _end(begun: dict[str, Publish], error: Exception | None = None) -> None:
+    """End what was begun and never ended, and drop it.
+
+    What made a span current gives back what was current before, whenever it is dropped: so before the guard ends.
+    """
+    while begun:
+        _, publish = begun.popitem()
+        if error is not None:
+            tracing.mark_failed(publish.span, error)
+        publish.span.end()
 
 
 @dataclass(slots=True)

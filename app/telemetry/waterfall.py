@@ -175,7 +175,9 @@ def _where(link: StoredLink, target: StoredSpan | None) -> str:
 
 def _happened(span: StoredSpan) -> Iterable[str]:
     for event in span.events:
-        told = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in event.attributes.items())
+        told = ", ".join(
+            f"{name.rpartition('.')[2]} {value}" for name, value in event.attributes.items() if value != ""
+        )
         yield f"· {event.name}{': ' if told else ''}{told}"
 
 

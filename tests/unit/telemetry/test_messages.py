@@ -39,6 +39,8 @@ def publish(error: Exception | None = None) -> None:
     activation.__enter__()
     assert messages.publish_begun("1", Publish(span, activation))
     if error is not None:
+        # What fails holds its frames: the guard alone has what made the span current.
+        del activation
         raise error
     assert messages.publish_over("1") is not None
     activation.__exit__(None, None, None)
