@@ -20,7 +20,7 @@ from app.adapters.prometheus import durable
 from app.bootstrap import durable_facts
 from app.data_plane import breaker_time
 from app.data_plane.breaker_time import Move, open_seconds
-from app.data_plane.breakers import BreakerName
+from app.data_plane.breakers import BreakerName, BreakerReading, BreakerState
 from app.kernel.facts import StepLapsed, encode
 from app.supervisor.embedded import EmbeddedServers
 from app.telemetry import metric_names as names
@@ -64,10 +64,19 @@ def move(database_url: str, states: tuple[str, ...], since: datetime, seconds: f
             connection.execute(CHANGE, [f"{at.timestamp()}", before, after, at])
 
 
-def total(database_url: str) -> float:
+def total(database_url: str, *readings: BreakerReading) -> float:
     """How long the breaker was open in all, as an exporter that was just started says."""
     with closing(Database(database_url, "interlock_metrics")) as database:
-        return PostgresqlBreakerHistory(database).read().open_seconds[NAME]
+        return (
+            PostgresqlBreakerHistory(database)
+            .read(dict(zip([NAME], readings, strict=False)))
+            .open_seconds[NAME]
+        )
+
+
+def reading(state: BreakerState, since: datetime | None) -> BreakerReading:
+    """What Redis says an hour after noon."""
+    return BreakerReading(state, "turn", 0, since, NOON + timedelta(hours=1), probing=False)
 
 
 def test_whatever_is_away_is_told_and_the_rest_is_there(
@@ -182,6 +191,25 @@ def test_the_comparison_with_the_record_finds_a_lapse_that_was_not_counted(
         connection.execute("UPDATE fact_counts_position SET upto = 0, running = '{}'")
     (found,) = metrics_truth.differences(scraped(tmp_path, fresh_database, redis_url), fresh_database)
     assert found.startswith(names.RETRIES)
+
+
+@pytest.mark.parametrize("state", ["half-open", "closed"])
+def test_a_breaker_was_open_until_redis_says_though_that_move_is_not_written_yet(
+    fresh_database: str, state: BreakerState
+) -> None:
+    """What is settled is never taken back: it must not be settled as less, nor counted twice when it is written."""
+    move(fresh_database, ("open",), NOON, 1.0)
+    moved = NOON + timedelta(seconds=15)
+    assert total(fresh_database, reading(state, moved)) == 15.0
+    with psycopg.connect(fresh_database) as connection:
+        connection.execute(CHANGE, ["late", "open", state, moved])
+    assert total(fresh_database, reading(state, moved)) == 15.0
+
+
+def test_a_breaker_opened_when_redis_says_though_that_move_is_not_written_yet(fresh_database: str) -> None:
+    move(fresh_database, ("open", "half-open"), NOON, 10.0)
+    opened = datetime.now(UTC) - timedelta(seconds=100)
+    assert total(fresh_database, reading("open", opened)) >= 10.0 + 90.0
 
 
 def test_a_breaker_that_redis_forgot_is_not_open_for_ever(

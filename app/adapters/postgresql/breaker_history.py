@@ -6,14 +6,14 @@ what is older than ``SETTLED_SECONDS`` is added for good, the rest is what is kn
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.adapters.postgresql.database import Connection, Database
 from app.adapters.postgresql.fact_counts import COUNTING
 from app.data_plane.breaker_time import Move, open_seconds
-from app.data_plane.breakers import BreakerName
+from app.data_plane.breakers import BreakerName, BreakerReading
 from app.telemetry import metric_names as names
 
 SETTLED_SECONDS = 5.0
@@ -73,11 +73,11 @@ class PostgresqlBreakerHistory:
         with self._database.transaction() as connection:
             return frozenset(BreakerName(*row) for row in connection.execute(_NAMES))
 
-    def read(self, forgotten: Collection[BreakerName] = ()) -> BreakerHistory:
+    def read(self, readings: Mapping[BreakerName, BreakerReading] | None = None) -> BreakerHistory:
         """The history as of now. Raises TransientError.
 
         Args:
-            forgotten: breakers that Redis does not know as open any more, whatever they did last: they are not open.
+            readings: where Redis says that breakers stand. It knows of moves before they are written here.
         """
         with self._database.transaction() as connection:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -90,9 +90,9 @@ class PostgresqlBreakerHistory:
                 for provider, model, to, count in connection.execute(_CHANGES)
             }
             last = {name: listed[-1] for name, listed in moves.items()}
-            for name in forgotten:
-                if name in moves and last[name].to_state == "open":
-                    moves[name][-1] = Move("closed", last[name].at)
+            for name, reading in (readings or {}).items():
+                if name in moves:
+                    moves[name] += _not_written(reading, last[name])
             totals = self._add_up(connection, moves, since, now, keep=alone)
         return BreakerHistory(totals, changes, last)
 
@@ -124,6 +124,16 @@ class PostgresqlBreakerHistory:
             name: stored.get(name, 0.0) + added[name] + open_seconds(listed, settled, now)
             for name, listed in moves.items()
         }
+
+
+def _not_written(reading: BreakerReading, last: Move) -> Sequence[Move]:
+    """What Redis knows beyond the last written move: a later one, or that it has forgotten the breaker."""
+    if reading.since is not None and reading.since > last.at:
+        return [Move(reading.state, reading.since)]
+    if reading.state != "open" and last.to_state == "open" and reading.now > last.at:
+        # Nobody knows when it ended, so nothing is counted.
+        return [Move(reading.state, last.at)]
+    return ()
 
 
 def _moves(connection: Connection, since: datetime | None) -> dict[BreakerName, list[Move]]:

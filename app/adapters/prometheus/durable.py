@@ -104,8 +104,7 @@ class DurableFacts(Collector):
         self._sources.facts.fold(FOLD_SECONDS)
         sums = self._sources.facts.sums()
         standing = self._sources.standing.read()
-        forgotten = [name for name, state in found.breakers.items() if state != "open"] if found else []
-        history = self._sources.breakers.read(forgotten)
+        history = self._sources.breakers.read(found.breakers if found is not None else {})
         for name, seconds in history.open_seconds.items():
             # What is not settled yet may turn out to have been less: a counter does not go back for that.
             self._most_open[name] = max(seconds, self._most_open.get(name, 0.0))
@@ -239,8 +238,8 @@ def _circuits(
     seconds: dict[tuple[str, ...], float] = {}
     for name in sorted({*standing.routed, *history.last}):
         is_in: BreakerState = history.last[name].to_state if name in history.last else "closed"
-        if found is not None:
-            is_in = found.breakers.get(name, is_in)
+        if found is not None and name in found.breakers:
+            is_in = found.breakers[name].state
         for state in get_args(BreakerState):
             states[name.provider, name.model, state] = float(state == is_in)
         seconds[name.provider, name.model] = open_seconds.get(name, 0.0)
