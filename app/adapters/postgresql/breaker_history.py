@@ -1,7 +1,7 @@
 """The history of circuit breakers as counters: how often they moved, and how long they have been open in all.
 
-Open seconds are added up as time goes on and never taken back. Moves are written a moment after they happened: only
-what is older than ``SETTLED_SECONDS`` is added for good, the rest is what is known now.
+Moves are written a moment after they happened, so open seconds are told when they are ``SETTLED_SECONDS`` old: what was
+told is kept and never taken back, whoever tells it next.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from app.data_plane.breakers import BreakerName, BreakerReading
 from app.telemetry import metric_names as names
 
 SETTLED_SECONDS = 5.0
+"""How long after it a second of a breaker is told."""
 _MICROSECONDS = 1_000_000
 
 _MOMENT = """
@@ -57,6 +58,7 @@ class BreakerHistory:
     """What the moves of all breakers come to."""
 
     open_seconds: Mapping[BreakerName, float]
+    """Up to ``SETTLED_SECONDS`` ago."""
     changes: Mapping[tuple[BreakerName, str], int]
     """By breaker and where to."""
     last: Mapping[BreakerName, Move]
@@ -106,24 +108,23 @@ class PostgresqlBreakerHistory:
         keep: bool,
     ) -> dict[BreakerName, float]:
         found = connection.execute(_OPEN, [names.CIRCUIT_OPEN_SECONDS])
-        stored = {BreakerName(*labels): value / _MICROSECONDS for labels, value in found}
-        settled = now - timedelta(seconds=SETTLED_SECONDS)
-        if since is not None:
-            settled = max(settled, since)
-        added = {name: open_seconds(listed, since, settled) for name, listed in moves.items()}
+        stored = {BreakerName(*labels): int(value) for labels, value in found}
+        added: dict[BreakerName, int] = {}
         if keep:
+            settled = now - timedelta(seconds=SETTLED_SECONDS)
+            if since is not None:
+                settled = max(settled, since)
+            for name, listed in moves.items():
+                added[name] = round(open_seconds(listed, since, settled) * _MICROSECONDS)
             rows = [
-                (names.CIRCUIT_OPEN_SECONDS, [name.provider, name.model], round(seconds * _MICROSECONDS))
-                for name, seconds in sorted(added.items())
-                if seconds
+                (names.CIRCUIT_OPEN_SECONDS, [name.provider, name.model], count)
+                for name, count in sorted(added.items())
+                if count
             ]
             with connection.cursor() as cursor:
                 cursor.executemany(_ADD, rows)
             connection.execute("UPDATE fact_counts_position SET breakers_until = %s", [settled])
-        return {
-            name: stored.get(name, 0.0) + added[name] + open_seconds(listed, settled, now)
-            for name, listed in moves.items()
-        }
+        return {name: (stored.get(name, 0) + added.get(name, 0)) / _MICROSECONDS for name in moves}
 
 
 def _not_written(reading: BreakerReading, last: Move) -> Sequence[Move]:
