@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from app.adapters.prometheus import processes
+from app.adapters.prometheus import processes, serving
 from app.adapters.prometheus.processes import NodeMetrics
 from app.adapters.prometheus.serving import Address, remove_stale
 from app.bootstrap import Telemetry
@@ -173,3 +174,40 @@ def test_what_a_killed_process_left_is_removed_by_the_next_start(tmp_path: Path)
     )
     node.shutdown()
     assert left == ["next", "next"]
+
+
+def test_what_another_host_left_is_removed_when_nobody_has_touched_it_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that was killed and made anew: ProcessDown tells of it for a while, and not for ever."""
+    monkeypatch.setattr(serving, "TOUCH_SECONDS", 0.0)
+    targets = tmp_path / "metrics" / "targets"
+    lost = [targets / "agent_runs-4f1d-7.json", tmp_path / "metrics" / "agent_runs-4f1d-7-18c"]
+    just_lost = [targets / "agent_runs-9a0e-7.json", tmp_path / "metrics" / "agent_runs-9a0e-7-18d"]
+    node = NodeMetrics(tmp_path, "agent_runs", HERE)
+    node.begin_to_serve()
+    (mine,) = targets.glob("*.json")
+    (folder,) = (one for one in (tmp_path / "metrics").glob("agent_runs-*"))
+    for path in (*lost, *just_lost):
+        path.mkdir() if path.suffix == "" else path.write_text("[]")
+    long_ago = time.time() - serving.ABANDONED_SECONDS - 60.0
+    for path in lost:
+        os.utime(path, (long_ago, long_ago))
+    assert_eventually(lambda: not any(path.exists() for path in lost), what="both are removed")
+    assert all(path.exists() for path in just_lost)
+
+    a_while_ago = time.time() - 60.0
+    for path in (mine, folder):
+        os.utime(path, (a_while_ago, a_while_ago))
+    assert_eventually(
+        lambda: all(path.stat().st_mtime > a_while_ago + 1.0 for path in (mine, folder)),
+        what="who serves is seen to",
+    )
+
+    # As when this host was asleep for longer than that.
+    told = mine.read_text()
+    mine.unlink()
+    assert_eventually(mine.exists, what="who serves is told of again")
+    assert mine.read_text() == told
+    node.shutdown()
+    assert not mine.exists()
