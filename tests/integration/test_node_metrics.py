@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,8 +20,9 @@ import pytest
 
 from app.adapters.prometheus import processes, serving
 from app.adapters.prometheus.processes import NodeMetrics
-from app.adapters.prometheus.serving import Address, remove_stale
+from app.adapters.prometheus.serving import Address, remove_stale, serve
 from app.bootstrap import Telemetry
+from app.kernel.errors import TransientError
 from app.telemetry import metric_names as names
 from app.telemetry import metrics
 from config.settings import CHECKOUT, Settings
@@ -153,6 +155,18 @@ def test_a_port_that_is_taken_costs_neither_the_work_nor_the_reading(
     (second,) = (tmp_path / "metrics" / "targets").glob("dispatch*.json")
     assert json.loads(second.read_text())[0]["targets"] != [f"127.0.0.1:{taken}"]
     other.shutdown()
+
+
+def test_nothing_listens_where_prometheus_cannot_be_told_of_it(tmp_path: Path, node: NodeMetrics) -> None:
+    """The port would stay taken for as long as the process lives."""
+    (tmp_path / "metrics" / "targets").write_text("not a folder")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(TransientError, match="told"):
+        serve(node, Address("127.0.0.1", port), tmp_path, "api")
+    with socket.socket() as again, pytest.raises(ConnectionRefusedError):
+        again.connect(("127.0.0.1", port))
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_start(tmp_path: Path) -> None:

@@ -118,9 +118,7 @@ class Served:
         """Stop listening and take the address back; in a forked child, nothing."""
         if os.getpid() != self._pid:
             return
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5.0)
+        _end(self._server, self._thread)
         # Last, as the thread would write it anew.
         self._sign.take_back()
 
@@ -134,7 +132,7 @@ def serve(
         folder: what this process measures into, if it does.
 
     Raises:
-        TransientError: code ``unavailable``, when nothing can listen there.
+        TransientError: code ``unavailable``, when nothing can listen there, or nobody can be told.
     """
     registry = CollectorRegistry()
     registry.register(collector)
@@ -150,8 +148,20 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     target = [{"targets": [f"{shown}:{server.server_port}"], "labels": {"service": service}}]
     sign = _Sign(home, file, json.dumps(target), folder)
-    sign.give()
+    try:
+        sign.give()
+    except OSError as error:
+        _end(server, thread)
+        raise TransientError(
+            f"Prometheus cannot be told where {service} is read: {error}.", "Make the run folder writable."
+        ) from error
     return Served(server, thread, sign)
+
+
+def _end(server: WSGIServer, thread: threading.Thread) -> None:
+    server.shutdown()
+    server.server_close()
+    thread.join(5.0)
 
 
 def remove_stale(home: Path) -> None:
