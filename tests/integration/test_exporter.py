@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
 from app.adapters.postgresql import fact_counts
@@ -216,6 +217,24 @@ def test_a_breaker_opened_when_redis_says_though_that_move_is_not_written_yet(fr
     move(fresh_database, ("open", "half-open"), NOON, 10.0)
     opened = datetime.now(UTC) - timedelta(seconds=100)
     assert total(fresh_database, reading("open", opened)) >= 10.0 + 90.0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("state", "ajar"), ("since", "yesterday"), ("since", "9" * 30), ("failures", "many")]
+)
+def test_what_is_no_breakers_state_costs_that_breaker_and_no_more(
+    tmp_path: Path, fresh_database: str, redis_url: str, field: str, value: str
+) -> None:
+    """Whoever can write to Redis must not be able to blind operators."""
+    move(fresh_database, ("open",), NOON, 1.0)
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        key = "interlock:breaker:state:acme:large"
+        client.hset(key, field, value)
+        client.zadd("interlock:workers:seen", {b"\xff": 1e12})
+        page = scraped(tmp_path, fresh_database, redis_url)
+        client.delete(key, "interlock:workers:seen")
+    assert values(page, names.EXPORTER_UP, "source") == {("postgresql",): 1.0, ("redis",): 1.0}
+    assert values(page, names.CIRCUIT_STATE, "provider", "state") == {("acme", "open"): 1.0}
 
 
 def test_a_breaker_that_redis_forgot_is_not_open_for_ever(

@@ -83,6 +83,6 @@ class RedisReading:
             lengths={
                 queue: sum(lengths[index * step : (index + 1) * step]) for index, queue in enumerate(queues)
             },
-            workers={node.decode(): seconds - seen <= UP_SECONDS for node, seen in signs},
+            workers={node.decode(errors="replace"): seconds - seen <= UP_SECONDS for node, seen in signs},
             breakers=self._states.read(breakers),
         )
