@@ -58,6 +58,9 @@ _OUTCOMES = {
     DeliveryFailed: "failed",
     DeliveryInDoubt: "in_doubt",
 }
+OUTCOMES: Final = tuple(_OUTCOMES.values())
+"""What comes of an attempt at a delivery."""
+
 _ANSWERS = {
     ApprovalRequested: "requested",
     ApprovalGranted: "granted",

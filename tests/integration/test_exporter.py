@@ -15,18 +15,22 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from app.adapters.postgresql import fact_counts
 from app.adapters.postgresql.breaker_history import PostgresqlBreakerHistory
+from app.adapters.postgresql.catalogue import PostgresqlCatalogue
 from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.rows import Link, insert_links
 from app.adapters.prometheus import durable
 from app.bootstrap import durable_facts
+from app.control_plane.publishing import Change, Plan
 from app.data_plane import breaker_time
 from app.data_plane.breaker_time import Move, open_seconds
 from app.data_plane.breakers import BreakerName, BreakerReading, BreakerState
 from app.kernel.facts import StepLapsed, encode
+from app.kernel.release import Target
 from app.supervisor.embedded import EmbeddedServers
 from app.telemetry import metric_names as names
 from config.settings import Settings
 from tests import metrics_truth
+from tests.doubtful_workflow import doubtful_release
 from tests.metrics_truth import Page, values
 from tests.unit.telemetry.test_metric_names import NAMES
 from tests.unit.telemetry.test_metrics import MEASURED
@@ -106,6 +110,27 @@ def test_every_metric_of_the_exporter_is_there(tmp_path: Path, fresh_database: s
     with durable_facts(settings) as facts:
         told = {metric.name + ("_total" if metric.type == "counter" else "") for metric in facts.collect()}
     assert told == NAMES - MEASURED
+
+
+def test_what_has_traffic_is_counted_from_zero_so_that_its_first_failure_is_an_increase(
+    tmp_path: Path, fresh_database: str, redis_url: str
+) -> None:
+    """A counter that is born at 1 does not rise: no alert would see the first delivery that fails."""
+    release = doubtful_release(Target(name="pager"))
+    with closing(Database(fresh_database, "interlock_control")) as database:
+        catalogue = PostgresqlCatalogue(database)
+        catalogue.publish(Plan((), (release,), 0, 0), "tests")
+        catalogue.route(release.workflow, "stable", release.digest, Change("tests", "a test"))
+    page = scraped(tmp_path, fresh_database, redis_url)
+    outcomes = ("confirmed", "retried", "failed", "in_doubt")
+    assert page[names.DELIVERIES] == {
+        frozenset({("target", "pager"), ("outcome", outcome)}): 0.0 for outcome in outcomes
+    }
+    statuses = ("completed", "failed", "dead_lettered", "cancelled")
+    assert page[names.ORCHESTRATIONS_CLOSED] == {
+        frozenset({("workflow", release.workflow), ("status", status)}): 0.0 for status in statuses
+    }
+    assert values(page, names.CIRCUIT_STATE, "provider", "state") == {("script", "closed"): 1.0}
 
 
 def test_two_who_scrape_read_once(

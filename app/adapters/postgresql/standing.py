@@ -11,6 +11,9 @@ from app.data_plane.breakers import BreakerName
 MOST_TENANTS = 20
 """Tenants whose budgets are told: those that are nearest to their limit."""
 
+MOST_ROUTED = 200
+"""Workflows, and targets, that are told of before anything came of them."""
+
 MOST_WAITING = 500
 """Approvals that are looked at for the oldest one: those that expire first."""
 
@@ -52,8 +55,14 @@ SELECT tenant_id, unit, used FROM (
 ) lines ORDER BY used DESC
 """
 _ROUTED = """
-SELECT DISTINCT p.value ->> 'name', p.value ->> 'model' FROM channels c JOIN releases r ON r.digest = c.release_digest,
-LATERAL jsonb_each(convert_from(r.body, 'UTF8')::jsonb -> 'providers') p
+WITH routed AS MATERIALIZED (
+    SELECT c.workflow, convert_from(r.body, 'UTF8')::jsonb AS body
+    FROM channels c JOIN releases r ON r.digest = c.release_digest
+)
+SELECT 'workflow', workflow, '' FROM routed
+UNION SELECT 'target', target ->> 'name', '' FROM routed, jsonb_array_elements(body #> '{template,targets}') target
+UNION SELECT 'model', p.value ->> 'name', p.value ->> 'model' FROM routed, jsonb_each(body -> 'providers') p
+ORDER BY 1, 2, 3
 """
 
 Pairs = Mapping[tuple[str, ...], int]
@@ -70,6 +79,15 @@ class QueueStanding:
 
 
 @dataclass(frozen=True, slots=True)
+class Routed:
+    """What releases with traffic name."""
+
+    workflows: tuple[str, ...]
+    targets: tuple[str, ...]
+    models: frozenset[BreakerName]
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """Everything that is there now."""
 
@@ -83,8 +101,7 @@ class Standing:
     oldest_approval_seconds: float
     budgets: Mapping[tuple[str, ...], float]
     """By tenant and unit, as a share of the limit."""
-    routed: frozenset[BreakerName]
-    """The models that releases with traffic name."""
+    routed: Routed
 
 
 class PostgresqlStanding:
@@ -108,7 +125,7 @@ class PostgresqlStanding:
                 approvals=int(waiting[0]),
                 oldest_approval_seconds=max(0.0, float(oldest[0])),
                 budgets=_budgets(connection),
-                routed=frozenset(BreakerName(*row) for row in connection.execute(_ROUTED)),
+                routed=_routed(connection),
             )
 
 
@@ -123,6 +140,16 @@ def _queues(connection: Connection) -> dict[str, QueueStanding]:
 
 def _pairs(connection: Connection, query: str) -> dict[tuple[str, ...], int]:
     return {(row[0], row[1]): int(row[2]) for row in connection.execute(query)}
+
+
+def _routed(connection: Connection) -> Routed:
+    found = connection.execute(_ROUTED).fetchall()
+    named = {what: tuple(row[1] for row in found if row[0] == what) for what in ("workflow", "target")}
+    return Routed(
+        workflows=named["workflow"][:MOST_ROUTED],
+        targets=named["target"][:MOST_ROUTED],
+        models=frozenset(BreakerName(*row[1:]) for row in found if row[0] == "model"),
+    )
 
 
 def _budgets(connection: Connection) -> dict[tuple[str, ...], float]:

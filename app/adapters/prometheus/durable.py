@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -19,12 +20,13 @@ from prometheus_client.registry import Collector
 
 from app.adapters.postgresql.breaker_history import BreakerHistory, PostgresqlBreakerHistory
 from app.adapters.postgresql.fact_counts import FactCounts, Sums
-from app.adapters.postgresql.standing import PostgresqlStanding, QueueStanding, Standing
+from app.adapters.postgresql.standing import PostgresqlStanding, QueueStanding, Routed, Standing
 from app.adapters.redis.standing import RedisReading, RedisStanding
 from app.data_plane.breakers import BreakerState
-from app.data_plane.counting import LABELS
+from app.data_plane.counting import LABELS, OUTCOMES
 from app.data_plane.ports import Queue
 from app.kernel.errors import InterlockError
+from app.kernel.facts import TERMINAL
 from app.telemetry import metric_names as names
 
 _log = logging.getLogger(__name__)
@@ -105,7 +107,7 @@ class DurableFacts(Collector):
         standing = self._sources.standing.read()
         history = self._sources.breakers.read(found.breakers if found is not None else {})
         return [
-            *_counters(sums),
+            *_counters(sums, standing.routed),
             *_gauges(standing),
             *_circuits(history, standing, found),
             _gauge(names.EXPORTER_LAG, "Seconds since every fact was counted last.", sums.lag_seconds),
@@ -154,7 +156,7 @@ _WORDS = {
 }
 
 
-def _counters(sums: Sums) -> Iterator[Metric]:
+def _counters(sums: Sums, routed: Routed) -> Iterator[Metric]:
     replays: dict[tuple[str, ...], float] = dict.fromkeys(
         (
             (mode, state)
@@ -173,11 +175,20 @@ def _counters(sums: Sums) -> Iterator[Metric]:
     if not sums.is_whole:
         # While a long journal is counted for the first time, its sums would look like a burst.
         return
+    at_zero = {**_AT_ZERO, **_routed_at_zero(routed)}
     for metric, labels in LABELS.items():
-        values: dict[tuple[str, ...], float] = dict.fromkeys(_AT_ZERO.get(metric, ()), 0.0)
+        values: dict[tuple[str, ...], float] = dict.fromkeys(at_zero.get(metric, ()), 0.0)
         for given, value in sums.values.get(metric, {}).items():
             values[given] = value
         yield _family(metric, _WORDS[metric], labels, values)
+
+
+def _routed_at_zero(routed: Routed) -> Mapping[str, Iterable[tuple[str, ...]]]:
+    """Likewise, of what has traffic: the first failure of a target, or of a workflow, is an increase."""
+    return {
+        names.DELIVERIES: product(routed.targets, OUTCOMES),
+        names.ORCHESTRATIONS_CLOSED: product(routed.workflows, TERMINAL),
+    }
 
 
 def _gauges(standing: Standing) -> Iterator[Metric]:
@@ -227,7 +238,7 @@ def _gauges(standing: Standing) -> Iterator[Metric]:
 def _circuits(history: BreakerHistory, standing: Standing, found: RedisStanding | None) -> Iterator[Metric]:
     states: dict[tuple[str, ...], float] = {}
     seconds: dict[tuple[str, ...], float] = {}
-    for name in sorted({*standing.routed, *history.last}):
+    for name in sorted({*standing.routed.models, *history.last}):
         is_in: BreakerState = history.last[name].to_state if name in history.last else "closed"
         if found is not None and name in found.breakers:
             is_in = found.breakers[name].state
