@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import redis
 from prometheus_client import CollectorRegistry, generate_latest
 
 from app.adapters.postgresql import fact_counts
@@ -20,7 +21,7 @@ from app.adapters.prometheus import durable
 from app.bootstrap import durable_facts
 from app.data_plane import breaker_time
 from app.data_plane.breaker_time import Move, open_seconds
-from app.data_plane.breakers import BreakerName
+from app.data_plane.breakers import BreakerName, BreakerReading, BreakerState
 from app.kernel.facts import StepLapsed, encode
 from app.supervisor.embedded import EmbeddedServers
 from app.telemetry import metric_names as names
@@ -64,10 +65,19 @@ def move(database_url: str, states: tuple[str, ...], since: datetime, seconds: f
             connection.execute(CHANGE, [f"{at.timestamp()}", before, after, at])
 
 
-def total(database_url: str) -> float:
+def total(database_url: str, *readings: BreakerReading) -> float:
     """How long the breaker was open in all, as an exporter that was just started says."""
     with closing(Database(database_url, "interlock_metrics")) as database:
-        return PostgresqlBreakerHistory(database).read().open_seconds[NAME]
+        return (
+            PostgresqlBreakerHistory(database)
+            .read(dict(zip([NAME], readings, strict=False)))
+            .open_seconds[NAME]
+        )
+
+
+def reading(state: BreakerState, since: datetime | None) -> BreakerReading:
+    """What Redis says an hour after noon."""
+    return BreakerReading(state, "turn", 0, since, NOON + timedelta(hours=1), probing=False)
 
 
 def test_whatever_is_away_is_told_and_the_rest_is_there(
@@ -122,12 +132,18 @@ def test_a_breakers_open_time_is_that_of_its_moves_however_often_it_is_asked_for
     """What is settled is added once, across restarts; half-open is not open."""
     move(fresh_database, ROUND, NOON, 10.0)
     assert [total(fresh_database) for _ in range(3)] == [20.0] * 3
-    with psycopg.connect(fresh_database) as connection:
-        row = connection.execute("SELECT clock_timestamp() - interval '2 seconds'").fetchone()
-    assert row is not None
-    # What happened a moment ago is not settled yet: it is told, and added later.
-    move(fresh_database, ("open", "half-open", "closed"), row[0] - timedelta(seconds=2), 1.0)
-    assert [total(fresh_database) for _ in range(2)] == [21.0] * 2
+
+
+def test_open_seconds_are_not_told_before_they_are_settled_so_that_no_restart_tells_less(
+    fresh_database: str,
+) -> None:
+    """A decrease is a reset to Prometheus, which adds all of the counter once more: CircuitOpen for nothing."""
+    now = datetime.now(UTC)
+    move(fresh_database, ("open",), now - timedelta(hours=1), 1.0)
+    told = total(fresh_database)
+    # That it had ended comes to be known after it was told of.
+    move(fresh_database, ("half-open", "closed"), now - timedelta(seconds=1), 0.5)
+    assert 3500.0 < told <= total(fresh_database)
 
 
 def test_a_window_of_the_counter_is_the_share_of_time_that_the_breaker_was_open(fresh_database: str) -> None:
@@ -182,6 +198,43 @@ def test_the_comparison_with_the_record_finds_a_lapse_that_was_not_counted(
         connection.execute("UPDATE fact_counts_position SET upto = 0, running = '{}'")
     (found,) = metrics_truth.differences(scraped(tmp_path, fresh_database, redis_url), fresh_database)
     assert found.startswith(names.RETRIES)
+
+
+@pytest.mark.parametrize("state", ["half-open", "closed"])
+def test_a_breaker_was_open_until_redis_says_though_that_move_is_not_written_yet(
+    fresh_database: str, state: BreakerState
+) -> None:
+    """What is settled is never taken back: it must not be settled as less, nor counted twice when it is written."""
+    move(fresh_database, ("open",), NOON, 1.0)
+    moved = NOON + timedelta(seconds=15)
+    assert total(fresh_database, reading(state, moved)) == 15.0
+    with psycopg.connect(fresh_database) as connection:
+        connection.execute(CHANGE, ["late", "open", state, moved])
+    assert total(fresh_database, reading(state, moved)) == 15.0
+
+
+def test_a_breaker_opened_when_redis_says_though_that_move_is_not_written_yet(fresh_database: str) -> None:
+    move(fresh_database, ("open", "half-open"), NOON, 10.0)
+    opened = datetime.now(UTC) - timedelta(seconds=100)
+    assert total(fresh_database, reading("open", opened)) >= 10.0 + 90.0
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("state", "ajar"), ("since", "yesterday"), ("since", "9" * 30), ("failures", "many")]
+)
+def test_what_is_no_breakers_state_costs_that_breaker_and_no_more(
+    tmp_path: Path, fresh_database: str, redis_url: str, field: str, value: str
+) -> None:
+    """Whoever can write to Redis must not be able to blind operators."""
+    move(fresh_database, ("open",), NOON, 1.0)
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        key = "interlock:breaker:state:acme:large"
+        client.hset(key, field, value)
+        client.zadd("interlock:workers:seen", {b"\xff": 1e12})
+        page = scraped(tmp_path, fresh_database, redis_url)
+        client.delete(key, "interlock:workers:seen")
+    assert values(page, names.EXPORTER_UP, "source") == {("postgresql",): 1.0, ("redis",): 1.0}
+    assert values(page, names.CIRCUIT_STATE, "provider", "state") == {("acme", "open"): 1.0}
 
 
 def test_a_breaker_that_redis_forgot_is_not_open_for_ever(

@@ -7,19 +7,22 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from app.adapters.prometheus import processes
+from app.adapters.prometheus import processes, serving
 from app.adapters.prometheus.processes import NodeMetrics
-from app.adapters.prometheus.serving import Address, remove_stale
+from app.adapters.prometheus.serving import Address, remove_stale, serve
 from app.bootstrap import Telemetry
+from app.kernel.errors import TransientError
 from app.telemetry import metric_names as names
 from app.telemetry import metrics
 from config.settings import CHECKOUT, Settings
@@ -154,6 +157,18 @@ def test_a_port_that_is_taken_costs_neither_the_work_nor_the_reading(
     other.shutdown()
 
 
+def test_nothing_listens_where_prometheus_cannot_be_told_of_it(tmp_path: Path, node: NodeMetrics) -> None:
+    """The port would stay taken for as long as the process lives."""
+    (tmp_path / "metrics" / "targets").write_text("not a folder")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(TransientError, match="told"):
+        serve(node, Address("127.0.0.1", port), tmp_path, "api")
+    with socket.socket() as again, pytest.raises(ConnectionRefusedError):
+        again.connect(("127.0.0.1", port))
+
+
 def test_what_a_killed_process_left_is_removed_by_the_next_start(tmp_path: Path) -> None:
     """Prometheus would ask there for ever; what lives is left alone."""
     program = (
@@ -173,3 +188,40 @@ def test_what_a_killed_process_left_is_removed_by_the_next_start(tmp_path: Path)
     )
     node.shutdown()
     assert left == ["next", "next"]
+
+
+def test_what_another_host_left_is_removed_when_nobody_has_touched_it_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that was killed and made anew: ProcessDown tells of it for a while, and not for ever."""
+    monkeypatch.setattr(serving, "TOUCH_SECONDS", 0.0)
+    targets = tmp_path / "metrics" / "targets"
+    lost = [targets / "agent_runs-4f1d-7.json", tmp_path / "metrics" / "agent_runs-4f1d-7-18c"]
+    just_lost = [targets / "agent_runs-9a0e-7.json", tmp_path / "metrics" / "agent_runs-9a0e-7-18d"]
+    node = NodeMetrics(tmp_path, "agent_runs", HERE)
+    node.begin_to_serve()
+    (mine,) = targets.glob("*.json")
+    (folder,) = (one for one in (tmp_path / "metrics").glob("agent_runs-*"))
+    for path in (*lost, *just_lost):
+        path.mkdir() if path.suffix == "" else path.write_text("[]")
+    long_ago = time.time() - serving.ABANDONED_SECONDS - 60.0
+    for path in lost:
+        os.utime(path, (long_ago, long_ago))
+    assert_eventually(lambda: not any(path.exists() for path in lost), what="both are removed")
+    assert all(path.exists() for path in just_lost)
+
+    a_while_ago = time.time() - 60.0
+    for path in (mine, folder):
+        os.utime(path, (a_while_ago, a_while_ago))
+    assert_eventually(
+        lambda: all(path.stat().st_mtime > a_while_ago + 1.0 for path in (mine, folder)),
+        what="who serves is seen to",
+    )
+
+    # As when this host was asleep for longer than that.
+    told = mine.read_text()
+    mine.unlink()
+    assert_eventually(mine.exists, what="who serves is told of again")
+    assert mine.read_text() == told
+    node.shutdown()
+    assert not mine.exists()

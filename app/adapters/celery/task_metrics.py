@@ -1,8 +1,9 @@
 """Celery's own counters, under the names that existing dashboards read, from Celery's signals.
 
 A task of ours never raises for what its work came to: its result text says ``not done: CODE``. Such a task counts as
-failed, with the code in place of the exception's name. Names of tasks that are not registered, and queues that are not
-declared, are ``unknown``. Source: docs.celeryq.dev/en/stable/userguide/signals.html.
+failed, with the code in place of the exception's name; one that says ``put off`` was published again. Names of tasks
+that are not registered, and queues that are not declared, are ``unknown``.
+Source: docs.celeryq.dev/en/stable/userguide/signals.html.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery, Task, signals
+from celery.app.task import Context
 from celery.worker.request import Request
 
 from app.data_plane.ports import Queue
@@ -17,6 +19,7 @@ from app.telemetry import metrics
 
 UNKNOWN = "unknown"
 NOT_DONE = "not done: "
+PUT_OFF = "put off: "
 _QUEUES = frozenset(queue.value for queue in Queue)
 _REJECTED = "REJECTED"
 
@@ -54,16 +57,21 @@ class TaskMetrics:
         if state == "SUCCESS":
             if isinstance(retval, str) and retval.startswith(NOT_DONE):
                 metrics.task_failed(*given, retval.removeprefix(NOT_DONE))
+            elif isinstance(retval, str) and retval.startswith(PUT_OFF):
+                metrics.task_retried(*given)
             else:
                 metrics.task_succeeded(*given)
         elif state == _REJECTED:
             metrics.task_rejected(*given)
 
-    def _failed(self, sender: Task[Any, Any], exception: BaseException, **_: object) -> None:
-        metrics.task_failed(*_of(sender), type(exception).__name__)
+    def _failed(self, sender: Task[Any, Any], task_id: str, exception: BaseException, **_: object) -> None:
+        # Outside the request, the parent repeats what was counted within it: a rejection as the child's, and a time
+        # limit with the end of its job (celery/worker/request.py of 5.7, on_failure and on_timeout).
+        if sender.request.id == task_id:
+            metrics.task_failed(*_of(sender), type(exception).__name__)
 
-    def _retried(self, sender: Task[Any, Any], **_: object) -> None:
-        metrics.task_retried(*_of(sender))
+    def _retried(self, sender: Task[Any, Any], request: Context, **_: object) -> None:
+        metrics.task_retried(*labels(sender.app, sender.name, request.delivery_info, request.hostname))
 
 
 def labels(app: Celery | None, name: object, delivery: object, node: object) -> Labels:

@@ -1,22 +1,23 @@
 """The history of circuit breakers as counters: how often they moved, and how long they have been open in all.
 
-Open seconds are added up as time goes on and never taken back. Moves are written a moment after they happened: only
-what is older than ``SETTLED_SECONDS`` is added for good, the rest is what is known now.
+Moves are written a moment after they happened, so open seconds are told when they are ``SETTLED_SECONDS`` old: what was
+told is kept and never taken back, whoever tells it next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.adapters.postgresql.database import Connection, Database
 from app.adapters.postgresql.fact_counts import COUNTING
 from app.data_plane.breaker_time import Move, open_seconds
-from app.data_plane.breakers import BreakerName
+from app.data_plane.breakers import BreakerName, BreakerReading
 from app.telemetry import metric_names as names
 
 SETTLED_SECONDS = 5.0
+"""How long after it a second of a breaker is told."""
 _MICROSECONDS = 1_000_000
 
 _MOMENT = """
@@ -57,6 +58,7 @@ class BreakerHistory:
     """What the moves of all breakers come to."""
 
     open_seconds: Mapping[BreakerName, float]
+    """Up to ``SETTLED_SECONDS`` ago."""
     changes: Mapping[tuple[BreakerName, str], int]
     """By breaker and where to."""
     last: Mapping[BreakerName, Move]
@@ -73,11 +75,11 @@ class PostgresqlBreakerHistory:
         with self._database.transaction() as connection:
             return frozenset(BreakerName(*row) for row in connection.execute(_NAMES))
 
-    def read(self, forgotten: Collection[BreakerName] = ()) -> BreakerHistory:
+    def read(self, readings: Mapping[BreakerName, BreakerReading] | None = None) -> BreakerHistory:
         """The history as of now. Raises TransientError.
 
         Args:
-            forgotten: breakers that Redis does not know as open any more, whatever they did last: they are not open.
+            readings: where Redis says that breakers stand. It knows of moves before they are written here.
         """
         with self._database.transaction() as connection:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -90,9 +92,9 @@ class PostgresqlBreakerHistory:
                 for provider, model, to, count in connection.execute(_CHANGES)
             }
             last = {name: listed[-1] for name, listed in moves.items()}
-            for name in forgotten:
-                if name in moves and last[name].to_state == "open":
-                    moves[name][-1] = Move("closed", last[name].at)
+            for name, reading in (readings or {}).items():
+                if name in moves:
+                    moves[name] += _not_written(reading, last[name])
             totals = self._add_up(connection, moves, since, now, keep=alone)
         return BreakerHistory(totals, changes, last)
 
@@ -106,24 +108,33 @@ class PostgresqlBreakerHistory:
         keep: bool,
     ) -> dict[BreakerName, float]:
         found = connection.execute(_OPEN, [names.CIRCUIT_OPEN_SECONDS])
-        stored = {BreakerName(*labels): value / _MICROSECONDS for labels, value in found}
-        settled = now - timedelta(seconds=SETTLED_SECONDS)
-        if since is not None:
-            settled = max(settled, since)
-        added = {name: open_seconds(listed, since, settled) for name, listed in moves.items()}
+        stored = {BreakerName(*labels): int(value) for labels, value in found}
+        added: dict[BreakerName, int] = {}
         if keep:
+            settled = now - timedelta(seconds=SETTLED_SECONDS)
+            if since is not None:
+                settled = max(settled, since)
+            for name, listed in moves.items():
+                added[name] = round(open_seconds(listed, since, settled) * _MICROSECONDS)
             rows = [
-                (names.CIRCUIT_OPEN_SECONDS, [name.provider, name.model], round(seconds * _MICROSECONDS))
-                for name, seconds in sorted(added.items())
-                if seconds
+                (names.CIRCUIT_OPEN_SECONDS, [name.provider, name.model], count)
+                for name, count in sorted(added.items())
+                if count
             ]
             with connection.cursor() as cursor:
                 cursor.executemany(_ADD, rows)
             connection.execute("UPDATE fact_counts_position SET breakers_until = %s", [settled])
-        return {
-            name: stored.get(name, 0.0) + added[name] + open_seconds(listed, settled, now)
-            for name, listed in moves.items()
-        }
+        return {name: (stored.get(name, 0) + added.get(name, 0)) / _MICROSECONDS for name in moves}
+
+
+def _not_written(reading: BreakerReading, last: Move) -> Sequence[Move]:
+    """What Redis knows beyond the last written move: a later one, or that it has forgotten the breaker."""
+    if reading.since is not None and reading.since > last.at:
+        return [Move(reading.state, reading.since)]
+    if reading.state != "open" and last.to_state == "open" and reading.now > last.at:
+        # Nobody knows when it ended, so nothing is counted.
+        return [Move(reading.state, last.at)]
+    return ()
 
 
 def _moves(connection: Connection, since: datetime | None) -> dict[BreakerName, list[Move]]:

@@ -21,7 +21,7 @@ from app.adapters.postgresql.breaker_history import BreakerHistory, PostgresqlBr
 from app.adapters.postgresql.fact_counts import FactCounts, Sums
 from app.adapters.postgresql.standing import PostgresqlStanding, QueueStanding, Standing
 from app.adapters.redis.standing import RedisReading, RedisStanding
-from app.data_plane.breakers import BreakerName, BreakerState
+from app.data_plane.breakers import BreakerState
 from app.data_plane.counting import LABELS
 from app.data_plane.ports import Queue
 from app.kernel.errors import InterlockError
@@ -70,7 +70,6 @@ class DurableFacts(Collector):
         self._sources = sources
         self._lock = threading.Lock()
         self._page: tuple[float, Sequence[Metric]] = (float("-inf"), ())
-        self._most_open: dict[BreakerName, float] = {}
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: a registry that asks must not make it read."""
@@ -104,15 +103,11 @@ class DurableFacts(Collector):
         self._sources.facts.fold(FOLD_SECONDS)
         sums = self._sources.facts.sums()
         standing = self._sources.standing.read()
-        forgotten = [name for name, state in found.breakers.items() if state != "open"] if found else []
-        history = self._sources.breakers.read(forgotten)
-        for name, seconds in history.open_seconds.items():
-            # What is not settled yet may turn out to have been less: a counter does not go back for that.
-            self._most_open[name] = max(seconds, self._most_open.get(name, 0.0))
+        history = self._sources.breakers.read(found.breakers if found is not None else {})
         return [
             *_counters(sums),
             *_gauges(standing),
-            *_circuits(history, self._most_open, standing, found),
+            *_circuits(history, standing, found),
             _gauge(names.EXPORTER_LAG, "Seconds since every fact was counted last.", sums.lag_seconds),
         ]
 
@@ -229,21 +224,16 @@ def _gauges(standing: Standing) -> Iterator[Metric]:
     )
 
 
-def _circuits(
-    history: BreakerHistory,
-    open_seconds: Mapping[BreakerName, float],
-    standing: Standing,
-    found: RedisStanding | None,
-) -> Iterator[Metric]:
+def _circuits(history: BreakerHistory, standing: Standing, found: RedisStanding | None) -> Iterator[Metric]:
     states: dict[tuple[str, ...], float] = {}
     seconds: dict[tuple[str, ...], float] = {}
     for name in sorted({*standing.routed, *history.last}):
         is_in: BreakerState = history.last[name].to_state if name in history.last else "closed"
-        if found is not None:
-            is_in = found.breakers.get(name, is_in)
+        if found is not None and name in found.breakers:
+            is_in = found.breakers[name].state
         for state in get_args(BreakerState):
             states[name.provider, name.model, state] = float(state == is_in)
-        seconds[name.provider, name.model] = open_seconds.get(name, 0.0)
+        seconds[name.provider, name.model] = history.open_seconds.get(name, 0.0)
     changes: dict[tuple[str, ...], float] = {
         (name.provider, name.model, to): count for (name, to), count in history.changes.items()
     }

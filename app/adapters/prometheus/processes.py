@@ -68,7 +68,7 @@ class NodeMetrics(Collector):
         """Let it be read from outside; a port that is taken costs the reading, never the work."""
         for address in (self._address, replace(self._address, port=0)):
             try:
-                self._served = serve(self, address, self._home, self._service)
+                self._served = serve(self, address, self._home, self._service, self._folder)
                 return
             except (TransientError, OSError) as error:
                 _log.warning("%s", error)

@@ -22,6 +22,7 @@ What its own lock and its Redis storage would get wrong (1.4.1, from its source)
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 from collections.abc import Generator, Iterable
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,8 @@ import redis
 from app.data_plane.breakers import BreakerChange, BreakerName, BreakerReading, BreakerState
 from app.data_plane.models import Admission, Told
 from app.kernel.release import BreakerPolicy
+
+_log = logging.getLogger(__name__)
 
 STATE_PREFIX = "interlock:breaker:state:"
 PROBE_PREFIX = "interlock:breaker:probe:"
@@ -160,7 +163,8 @@ def _succeed() -> None:
 class BreakerStates:
     """The breakers' bookkeeping: short blocking calls, of one round trip, or two where a breaker moves or is probed.
 
-    Each raises redis.RedisError when Redis does not answer, and ValueError for what is no breaker's state.
+    Each raises redis.RedisError when Redis does not answer; ``admit`` and ``tell`` ValueError for what is no breaker's
+    state.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -212,13 +216,19 @@ class BreakerStates:
         return _change(name, reading, to, turn, _why(reading, to), moved or 0)
 
     def read(self, names: Iterable[BreakerName]) -> dict[BreakerName, BreakerReading]:
-        """Where these breakers stand, in one round trip."""
+        """Where these breakers stand, in one round trip; without those of which Redis holds something else."""
         wanted = list(names)
         with self._client.pipeline(transaction=False) as pipeline:
             for name in wanted:
                 self._look(keys=_keys(name), client=pipeline)
             found = pipeline.execute()
-        return {name: _reading(answer) for name, answer in zip(wanted, found, strict=True)}
+        readings: dict[BreakerName, BreakerReading] = {}
+        for name, answer in zip(wanted, found, strict=True):
+            try:
+                readings[name] = _reading(answer)
+            except ValueError as error:
+                _log.warning("the breaker of %s cannot be read: %s; delete %s", name, error, _keys(name)[0])
+        return readings
 
     def kept(self) -> set[BreakerName]:
         """Every breaker of which Redis holds anything."""
@@ -257,6 +267,7 @@ def _keys(name: BreakerName) -> list[str]:
 
 
 def _reading(answer: list[bytes | int]) -> BreakerReading:
+    """What a script answered. Raises ValueError for what no script of these wrote."""
     state, turn, failures, since, now, probing = answer
     word = state.decode() if isinstance(state, bytes) else ""
     if word not in get_args(BreakerState):
@@ -265,10 +276,17 @@ def _reading(answer: list[bytes | int]) -> BreakerReading:
         state=cast(BreakerState, word),
         turn=turn.decode() if isinstance(turn, bytes) else "",
         failures=int(failures),
-        since=_moment(int(since)) if since else None,
+        since=_since(since),
         now=_moment(int(now)),
         probing=bool(probing),
     )
+
+
+def _since(value: bytes | int) -> datetime | None:
+    try:
+        return _moment(int(value)) if value else None
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"{value!r} is no time") from error
 
 
 def _moment(milliseconds: int) -> datetime:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import redis
 
 from app.adapters.redis.breaker_states import BreakerStates
-from app.data_plane.breakers import BreakerName, BreakerState
+from app.data_plane.breakers import BreakerName, BreakerReading
 from app.kernel.errors import TransientError
 
 SIGNS = "interlock:workers:seen"
@@ -32,7 +32,7 @@ class RedisStanding:
     """Messages by queue."""
     workers: Mapping[str, bool]
     """By node name: whether it lives."""
-    breakers: Mapping[BreakerName, BreakerState]
+    breakers: Mapping[BreakerName, BreakerReading]
 
 
 class SignsOfLife:
@@ -79,11 +79,10 @@ class RedisReading:
         pipeline.zrange(SIGNS, 0, -1, withscores=True)
         *lengths, _, signs = pipeline.execute()
         step = len(PRIORITIES)
-        readings = self._states.read(breakers)
         return RedisStanding(
             lengths={
                 queue: sum(lengths[index * step : (index + 1) * step]) for index, queue in enumerate(queues)
             },
-            workers={node.decode(): seconds - seen <= UP_SECONDS for node, seen in signs},
-            breakers={name: reading.state for name, reading in readings.items()},
+            workers={node.decode(errors="replace"): seconds - seen <= UP_SECONDS for node, seen in signs},
+            breakers=self._states.read(breakers),
         )
