@@ -22,9 +22,12 @@ SECONDS = 5
 
 
 def put_off(task: Task[Any, str], arguments: list[JsonValue], error: TransientError) -> str:
-    """Have the task called again later, and say so. Raises Reject when the broker is away too: it comes back."""
+    """Have the task called again later, and say so. Raises Reject when the broker is away too: it comes back.
+
+    The second word of a task's wire name is its queue.
+    """
     try:
-        with messages.publishing(task.name):
+        with messages.publishing(task.name.split(".")[1]):
             task.apply_async(args=tuple(arguments), countdown=SECONDS, argsrepr="(put off)", kwargsrepr="{}")  # type: ignore[call-arg]
     except (CeleryError, KombuError, OSError) as unsent:
         raise Reject(f"put off by the broker: {type(unsent).__name__}", requeue=True) from unsent

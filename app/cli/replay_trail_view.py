@@ -88,7 +88,7 @@ def print_all(console: Console, found: Sequence[Entry], following: str | None) -
             soft_wrap=True,
         )
         console.print(
-            f"  {_clean(row.actor)}: {_clean(_short(entry.reason))}", soft_wrap=True, overflow="ellipsis"
+            f"  {escape(row.actor)}: {_clean(_short(entry.reason))}", soft_wrap=True, overflow="ellipsis"
         )
         console.print(
             f"  planned {_planned(entry)}; came out: {_clean(row.outcome or 'nothing yet')}{_sent(entry)}",
@@ -107,7 +107,8 @@ def print_one(console: Console, entry: Entry, together: Together) -> None:
 
     row = entry.row
     console.print(f"[bold]{row.replay_id}[/] {shown_state(row.state)}", soft_wrap=True)
-    line("who", row.actor)
+    # As it was given, e-mail address or not: who it was is what the trail is for.
+    console.print(f"  {'who':<12} {escape(row.actor)}", soft_wrap=True)
     line("why", entry.reason if entry.reason is not None else "(the reason was removed)")
     line("what", f"{row.mode} of {row.orchestration_id} of {row.tenant_id} under release {row.release[:12]}")
     if row.dead_letter_id:

@@ -233,10 +233,7 @@ def begin(
     """
     if parent is not None and is_unsampled(parent):
         return OpenSpan(standing_for(parent))
-    want(WantedIds(span_id) if span_id else None)
-    started = _start(name, keys, _parent_context(parent), attributes, links)
-    want(None)
-    return OpenSpan(started)
+    return OpenSpan(_start(name, keys, _parent_context(parent), attributes, links, span_id=span_id))
 
 
 def begin_trace(
@@ -265,9 +262,8 @@ def record(
     """
     if parent is not None and is_unsampled(parent):
         return parent
-    want(WantedIds(span_id) if span_id else None)
-    started = _start(name, keys, _parent_context(parent), attributes, links, start_ns)
-    want(None)
+    within = _parent_context(parent)
+    started = _start(name, keys, within, attributes, links, start_ns=start_ns, span_id=span_id)
     for event in events:
         started.add_event(event.name, event.attributes, event.at_ns)
     started.end(end_ns)
@@ -317,15 +313,21 @@ def _start(
     within: context.Context | None,
     attributes: Attributes | Callable[[], Attributes] | None,
     links: Sequence[Linked],
+    *,
     start_ns: int | None = None,
+    span_id: int = 0,
 ) -> Span:
     linked = [found for found in map(link_to, links) if found is not None]
     late = attributes if callable(attributes) else None
     known = {} if attributes is None or late is not None else attributes
     assert not callable(known)
-    started = _Installed.tracer.start_span(
-        name, context=within, attributes={**keys.named(), **known}, links=linked, start_time=start_ns
-    )
+    want(WantedIds(span_id) if span_id else None)
+    try:
+        started = _Installed.tracer.start_span(
+            name, context=within, attributes={**keys.named(), **known}, links=linked, start_time=start_ns
+        )
+    finally:
+        want(None)
     if started.is_recording():
         if late is not None:
             started.set_attributes(late())

@@ -256,6 +256,12 @@ def _everything_happens(life: Life) -> int:
     life.wait_for("awaiting_approval", "killed")
     system.consent_to_all("ines")
     system.wait_until_all_ended(within=PATIENCE_SECONDS)
+    # Its work was claimed from the table long before its message comes again.
+    assert_eventually(
+        lambda: any(span.attributes.get(naming.REDELIVERED) is True for span in spans_of(system)),
+        within=PATIENCE_SECONDS,
+        what="the killed worker's message came again",
+    )
     ((rerun,),) = system.rows("SELECT orchestration_id FROM orchestrations WHERE lane = 'rerun'")
     life.named["rerun"] = rerun
     return first.pid

@@ -31,7 +31,7 @@ CARRYING_IDS = (Queue.AGENT_RUNS, Queue.AGGREGATION, Queue.DISPATCH)
 ALONE = {
     "INTERLOCK_RECONCILER": "false",
     "INTERLOCK_WORKER_SHORTCUT": "false",
-    "INTERLOCK_LOG_LEVEL": "INFO",
+    "INTERLOCK_LOG_LEVEL": "DEBUG",
 }
 """Nothing but messages moves a worker, and it logs each one that it has handled."""
 STEP_SECONDS = 3.0
@@ -203,7 +203,7 @@ def test_when_the_locks_are_forgotten_in_the_middle_of_a_step_nothing_happens_tw
     with (
         two_sinks(home / "sinks", delay_seconds=STEP_SECONDS) as sinks,
         RunningSystem(
-            fresh_database, home, groups=TWO_WORKERS, beat=True, environment={"INTERLOCK_LOG_LEVEL": "INFO"}
+            fresh_database, home, groups=TWO_WORKERS, beat=True, environment={"INTERLOCK_LOG_LEVEL": "DEBUG"}
         ) as system,
     ):
         system.publish(release, sinks.documents)

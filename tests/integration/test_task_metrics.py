@@ -32,6 +32,9 @@ def registry() -> Iterator[CollectorRegistry]:
     found = CollectorRegistry()
     metrics.install(found)
     before = [list(signal.receivers or ()) for signal in HEARD]
+    for signal in HEARD:
+        # Whatever was imported in this process before may hear them, too, and count everything twice.
+        signal.receivers = []
     TaskMetrics().connect()
     yield found
     for signal, receivers in zip(HEARD, before, strict=True):

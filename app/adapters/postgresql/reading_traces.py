@@ -1,4 +1,7 @@
-"""Which orchestrations somebody means, by whatever id is at hand. Each look is by an index, and read only."""
+"""Which orchestrations somebody means, by whatever id is at hand; read only, and by indexes.
+
+The beginning of an event's id is looked for among all of a tenant's, as senders choose them in any alphabet.
+"""
 
 from __future__ import annotations
 

@@ -44,6 +44,9 @@ def _meanings(address: Address) -> list[Address]:
 def _is_public(address: Address) -> bool:
     if any(address.version == network.version and address in network for network in _NOT_PUBLIC):
         return False
-    if isinstance(address, IPv6Address) and address not in _GIVEN_OUT:
-        return address in _NAT64
+    if isinstance(address, IPv6Address):
+        if address not in _GIVEN_OUT:
+            return address in _NAT64
+        if address.sixtofour is not None:
+            return True  # what it stands for decides; versions of Python differ about the rest of it
     return address.is_global and not address.is_multicast
