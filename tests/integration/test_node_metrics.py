@@ -107,6 +107,8 @@ def test_a_child_works_though_its_files_cannot_be_made(node: NodeMetrics, tmp_pa
             os._exit(0)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    node.shutdown()
+    assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
 
 
 def test_many_ended_children_are_folded_into_few_files_and_into_the_same_sums(

@@ -53,6 +53,7 @@ class NodeMetrics(Collector):
         self._address = address
         self._service = service
         self._pid = os.getpid()
+        self._is_over = False
         self._lock = threading.Lock()
         self._served: Served | None = None
         self._folder = home / FOLDER / f"{service}-{socket.gethostname()}-{self._pid}-{time.time_ns():x}"
@@ -85,8 +86,9 @@ class NodeMetrics(Collector):
 
     def shutdown(self) -> None:
         """End it; in a forked child, nothing. Safe to call twice."""
-        if os.getpid() != self._pid or not self._folder.exists():
+        if os.getpid() != self._pid or self._is_over:
             return
+        self._is_over = True
         metrics.uninstall()
         _Measuring.node = None
         variable, values.ValueClass = self._before
