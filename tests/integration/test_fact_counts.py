@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from types import ModuleType
 
 import psycopg
 import pytest
 
 from app.adapters.postgresql import breaker_history, fact_counts
+from app.adapters.postgresql.breaker_history import PostgresqlBreakerHistory
 from app.adapters.postgresql.database import Database
 from app.adapters.postgresql.fact_counts import FactCounts
 from app.adapters.postgresql.rows import Link, insert_links
@@ -161,6 +163,35 @@ def test_two_who_count_at_once_count_each_fact_once(
         for task in tasks:
             task.result(timeout=60)
     assert lapses(counting) == 50
+
+
+@pytest.mark.parametrize("module", [fact_counts, breaker_history])
+def test_whoever_counted_between_anothers_snapshot_and_its_lock_costs_that_one_no_scrape(
+    counting: FactCounts,
+    database: Database,
+    fresh_database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+) -> None:
+    """Two exporters that are asked at the same moment both answer."""
+    honest = "_moment" if module is fact_counts else "_moves"
+    look = getattr(module, honest)
+    looks: list[int] = []
+
+    def outrun(*given: object) -> object:
+        seen = look(*given)
+        if not looks:
+            with psycopg.connect(fresh_database) as other:
+                other.execute("UPDATE fact_counts_position SET upto = upto")
+        looks.append(1)
+        return seen
+
+    monkeypatch.setattr(module, honest, outrun)
+    assert counting.fold(10.0)
+    assert PostgresqlBreakerHistory(database).read().open_seconds == {}
+    with psycopg.connect(fresh_database) as writer:
+        write(writer, "run_1", 0, LAPSE)
+    assert lapses(counting) == 1
 
 
 def test_a_long_journal_is_counted_in_pages_and_is_not_told_before_it_is_whole(

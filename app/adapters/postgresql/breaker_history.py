@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from app.adapters.postgresql.database import Connection, Database
+from app.adapters.postgresql.database import Connection, Database, was_outrun
 from app.adapters.postgresql.fact_counts import COUNTING
 from app.data_plane.breaker_time import Move, open_seconds
 from app.data_plane.breakers import BreakerName, BreakerReading
+from app.kernel.errors import TransientError
 from app.telemetry import metric_names as names
 
 SETTLED_SECONDS = 5.0
@@ -81,6 +82,14 @@ class PostgresqlBreakerHistory:
         Args:
             readings: where Redis says that breakers stand. It knows of moves before they are written here.
         """
+        try:
+            return self._read(readings or {})
+        except TransientError as error:
+            if not was_outrun(error):
+                raise
+            return self._read(readings or {})
+
+    def _read(self, readings: Mapping[BreakerName, BreakerReading]) -> BreakerHistory:
         with self._database.transaction() as connection:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             row = connection.execute(_MOMENT, [COUNTING]).fetchone()
@@ -92,7 +101,7 @@ class PostgresqlBreakerHistory:
                 for provider, model, to, count in connection.execute(_CHANGES)
             }
             last = {name: listed[-1] for name, listed in moves.items()}
-            for name, reading in (readings or {}).items():
+            for name, reading in readings.items():
                 if name in moves:
                     moves[name] += _not_written(reading, last[name])
             totals = self._add_up(connection, moves, since, now, keep=alone)

@@ -44,6 +44,11 @@ def see_tenants(connection: Connection, tenants: Iterable[str]) -> None:
     connection.execute("SELECT set_config('interlock.tenants', %s, true)", [",".join(sorted(set(tenants)))])
 
 
+def was_outrun(error: TransientError) -> bool:
+    """Whether somebody changed, after this transaction's first look, what it was about to change."""
+    return isinstance(error.__cause__, psycopg.errors.SerializationFailure)
+
+
 class Database:
     """A pool of connections under one role.
 

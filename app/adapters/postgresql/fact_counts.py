@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from app.adapters.postgresql.database import Connection, Database, Row
+from app.adapters.postgresql.database import Connection, Database, Row, was_outrun
 from app.data_plane.counting import LABELS, UNKNOWN, Count, Known, Pinned, Wanted, counts
+from app.kernel.errors import TransientError
 from app.kernel.facts import ModelAsked, Recorded, decode
 from app.telemetry import metric_names as names
 
@@ -154,6 +155,11 @@ class FactCounts:
         except _TooManyError:
             self._width = max(self._width // 16, _LEAST_WIDTH)
             return False
+        except TransientError as error:
+            # A snapshot is older than the lock that is taken with it: somebody else has counted in between.
+            if not was_outrun(error):
+                raise
+            return True
 
     def _page(self) -> bool:
         """Count the next page; whether it was the last."""
