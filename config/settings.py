@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     """Spans and metrics. Off: neither is made; logs stay."""
     trace_sample_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """The share of new traces that are recorded; a trace from outside keeps its own verdict."""
-    traces_per_second: Annotated[float, Field(gt=0)] = 20.0
+    traces_per_second: Annotated[float, Field(gt=0)] = 10.0
     """How many new traces one process records a second at most: under load a sample, else all of them."""
     span_retention_hours: Annotated[float, Field(gt=0)] = 72.0
     """How long spans are kept in PostgreSQL."""
