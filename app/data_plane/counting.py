@@ -19,12 +19,14 @@ from app.kernel.facts import (
     ApprovalGranted,
     ApprovalRequested,
     ApprovalSuperseded,
+    BaseFact,
     DecisionMade,
     DeliveryConfirmed,
     DeliveryFailed,
     DeliveryInDoubt,
     DeliveryRetried,
     ModelAnswered,
+    ModelAsked,
     OrchestrationClosed,
     OrchestrationStarted,
     ProviderHop,
@@ -70,6 +72,21 @@ _ANSWERS = {
 }
 _OF_ORCHESTRATIONS = (OrchestrationClosed, DecisionMade)
 _OF_ACTIONS = tuple(_OUTCOMES)
+
+
+def _kind_of(fact: type[BaseFact]) -> str:
+    return str(fact.model_fields["kind"].default)
+
+
+_READ = (
+    *(AnswerRejected, ModelAnswered, ModelAsked, OrchestrationStarted, ProviderHop, StepLapsed),
+    *_OF_ORCHESTRATIONS,
+    *_OF_ACTIONS,
+    *_ANSWERS,
+    *CONCERNED,
+)
+PLAIN: Final = frozenset(_kind_of(one) for one in BaseFact.__subclasses__() if one not in _READ)
+"""The kinds of facts that count as one of their kind and as nothing else: their bodies need not be read."""
 
 
 class Pinned(NamedTuple):
