@@ -21,7 +21,7 @@ def test_a_plain_fact_is_one_of_its_kind_and_nothing_else(kind: str) -> None:
     wanted = Wanted()
     wanted.add(recorded)
     assert list(counts(recorded, NOTHING)) == [Count(names.FACTS, (kind,))]
-    assert not (wanted.orchestrations or wanted.actions or wanted.questions)
+    assert wanted == Wanted()
 
 
 def test_what_counts_for_more_is_read() -> None:
