@@ -190,7 +190,8 @@ def test_a_page_is_read_from_its_index(place: Workshop, wanted: Wanted, index: s
 _MANY = """
 INSERT INTO replays (replay_id, tenant_id, orchestration_id, dead_letter_id, mode, release, actor, reason_digest,
                      plan_digest, state, requested_at, finished_at)
-SELECT 'rpl_' || md5(n::text), 'demo', 'orc_' || md5(n::text), '', 'resume', '', 'person ' || mod(n, 50),
-       md5((n / 50)::text), '', 'done', now() - n * interval '1 minute', now()
+SELECT 'rpl_' || md5(n::text), 'demo', 'orc_' || md5(n::text), '', (ARRAY['resume', 'rerun'])[1 + mod(n, 2)], '',
+       'person ' || mod(n, 50), md5((n / 50)::text), '', (ARRAY['done', 'done', 'refused'])[1 + mod(n, 3)],
+       now() - n * interval '1 minute', now()
 FROM generate_series(1, 5000) AS n
 """
