@@ -115,6 +115,9 @@ def test_everything_took_place(redacted: tuple[Running, Scanned]) -> None:
     wanted = ("redis ingestion", "table journal", "table spans", "metrics", "flower api tasks", "file up.out")
     assert set(wanted) <= scanned.sinks
     assert scanned.size > 1_000_000
+    print(
+        f"{sum(played.statuses.values())} orchestrations, {scanned.size:,} bytes in {len(scanned.sinks)} sinks"
+    )
 
 
 def test_no_secret_is_in_any_sink(redacted: tuple[Running, Scanned]) -> None:
@@ -131,6 +134,9 @@ def test_the_same_scan_finds_them_when_nothing_is_redacted(plain: Scanned) -> No
     assert len(kinds) >= 21, kinds
     wanted = {(place, kind) for place, kind in plain.played.told if place in LEAVING}
     assert len(wanted) > len(KINDS)
+    print(
+        f"control: {len(wanted & found)} of {len(wanted)} found; {len(kinds)} kinds, {len(found)} with their places"
+    )
     assert len(wanted & found) / len(wanted) >= 0.9, wanted - found
 
 
