@@ -101,7 +101,7 @@ def next_commands(
     """
     begin = f"INTERLOCK_HOME={shlex.quote(_from_here(home))} {shlex.quote(_from_here(Path(sys.executable)))}"
     rest = ["runs list"]
-    rest += [f"runs explain {example}"] if example is not None else []
+    rest += [f"runs explain {example}", f"runs trace {example}"] if example is not None else []
     rest += [f"approvals show {approved}"] if approved is not None else []
     rest += [command for state, command in _TO_ANSWER.items() if states.get(state)]
     return tuple(f"{begin} -m app {command}" for command in (*rest, "runs verify --all", "releases list"))
