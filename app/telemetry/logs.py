@@ -92,12 +92,26 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.NOTSET if root.level <= logging.DEBUG else logging.WARNING)
+    _let_few_talk(root)
     for name in adopt:
         adopted = logging.getLogger(name)
         adopted.handlers = []
         adopted.propagate = True
+
+
+def _let_few_talk(root: logging.Logger) -> None:
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.NOTSET if root.level <= logging.DEBUG else logging.WARNING)
+    logging.getLogger("celery.beat").filters = [_Rings()]
+
+
+class _Rings(logging.Filter):
+    """Lets the clock's line for each ring through at DEBUG only: there are several a second, and none says more."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        is_ring = str(record.msg).startswith("Scheduler: Sending due task")
+        return not is_ring or logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def _leave_out_what_no_line_shows() -> None:

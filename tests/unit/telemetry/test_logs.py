@@ -126,3 +126,16 @@ def test_libraries_that_tell_every_call_are_heard_at_debug_alone() -> None:
             logging.getLogger(name).error("a fault")
         assert [line["event"] for line in lines(stream)].count("a call") == heard
         assert [line["event"] for line in lines(stream)].count("a fault") == len(loud)
+
+
+def test_the_clock_says_that_it_runs_and_not_each_ring() -> None:
+    """A line each second would hide the others."""
+    for level, heard in (
+        ("INFO", ["beat: Starting..."]),
+        ("DEBUG", ["beat: Starting...", "Scheduler: Sending due task a (b)"]),
+    ):
+        stream = io.StringIO()
+        configure_logs(stream=stream, level=level)
+        logging.getLogger("celery.beat").info("beat: Starting...")
+        logging.getLogger("celery.beat").info("Scheduler: Sending due task %s (%s)", "a", "b")
+        assert [line["event"] for line in lines(stream)] == heard
