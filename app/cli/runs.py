@@ -114,11 +114,11 @@ def show_trace(
     with database_at_hand("interlock_api", size=2) as database:
         reading = TraceReading(database, Reading(database).tenants())
         kept = Kept(settings.load().span_retention_hours, SystemClock().now())
-        traced = gather(reading, name, kept, messages=messages)
+        found = gather(reading, name, kept, messages=messages)
     if json:
-        print(json_text.dumps(trace_view.as_json(traced)))
+        print(json_text.dumps(trace_view.as_json(found)))
     else:
-        trace_view.print_traced(Console(highlight=False), traced)
+        trace_view.print_traced(Console(highlight=False), found)
 
 
 @runs.command()

@@ -21,7 +21,7 @@ from app.supervisor import service
 from app.supervisor.run_folder import RunFolder
 from config.settings import CHECKOUT
 from tests.canaries import documents
-from tests.canaries.markers import KINDS, Marker, marker
+from tests.canaries.markers import Marker, marker
 from tests.canaries.outside import Model, Outside, Target, outside
 from tests.eventually import assert_eventually
 
@@ -130,11 +130,6 @@ def running(home: Path, environment: Mapping[str, str]) -> Iterator[Running]:
 def model_key() -> Marker:
     """The key that the service shows the model's server."""
     return marker("openai key", "model's key")
-
-
-def all_kinds(place: str) -> list[Marker]:
-    """One marker of each kind."""
-    return [marker(kind, place) for kind in KINDS]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.adapters.postgresql.database import Connection, Database, was_outrun
-from app.adapters.postgresql.fact_counts import COUNTING
+from app.adapters.postgresql.fact_counts import ADD, COUNTING
 from app.data_plane.breaker_time import Move, open_seconds
 from app.data_plane.breakers import BreakerName, BreakerReading
 from app.kernel.errors import TransientError
@@ -47,10 +47,6 @@ SELECT known.provider, known.model, moves.to_state, moves.at FROM known, LATERAL
 ) moves ORDER BY known.provider, known.model, moves.at
 """  # noqa: S608 - likewise
 _OPEN = "SELECT labels, value FROM fact_counts WHERE metric = %s"
-_ADD = (
-    "INSERT INTO fact_counts (metric, labels, value) VALUES (%s, %s, %s)"
-    " ON CONFLICT (metric, labels) DO UPDATE SET value = fact_counts.value + EXCLUDED.value"
-)
 _CHANGES = "SELECT provider, model, to_state, count(*) FROM breaker_changes GROUP BY 1, 2, 3"
 
 
@@ -131,7 +127,7 @@ class PostgresqlBreakerHistory:
                 if count
             ]
             with connection.cursor() as cursor:
-                cursor.executemany(_ADD, rows)
+                cursor.executemany(ADD, rows)
             connection.execute("UPDATE fact_counts_position SET breakers_until = %s", [settled])
         return {name: (stored.get(name, 0) + added.get(name, 0)) / _MICROSECONDS for name in moves}
 

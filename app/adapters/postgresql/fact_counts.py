@@ -51,10 +51,11 @@ SELECT chain_id, seq, body FROM journal
 WHERE (written_in >= %(since)s AND written_in < %(until)s) OR written_in = ANY(%(running)s::bigint[])
 """
 _FROM_BEFORE_NUMBERS = " OR written_in IS NULL"
-_ADD = (
+ADD = (
     "INSERT INTO fact_counts (metric, labels, value) VALUES (%s, %s, %s)"
     " ON CONFLICT (metric, labels) DO UPDATE SET value = fact_counts.value + EXCLUDED.value"
 )
+"""Adds to one sum."""
 _MOVE = """
 UPDATE fact_counts_position SET server = %(server)s, upto = %(upto)s, running = %(running)s::bigint[],
     whole_at = CASE WHEN %(whole)s THEN clock_timestamp() ELSE whole_at END
@@ -305,4 +306,4 @@ def _add(connection: Connection, added: Mapping[tuple[str, tuple[str, ...]], int
         capped[metric, labels] += amount
     rows = [(metric, list(labels), amount) for (metric, labels), amount in sorted(capped.items())]
     with connection.cursor() as cursor:
-        cursor.executemany(_ADD, rows)
+        cursor.executemany(ADD, rows)
